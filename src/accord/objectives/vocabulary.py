@@ -1,0 +1,103 @@
+"""The tensors an objective may name, and how its signature is read.
+
+What an objective names is what it needs: positional parameters are tensors of `VOCABULARY`, keyword-only parameters are
+hyperparameters. The loop builds exactly the named tensors; an objective that does not name `reference` never loads
+a reference model.
+
+Shapes: `B` groups, `n` responses a group (groups with fewer are padded, with zero mask), `T` response tokens (padded).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, get_type_hints
+
+from accord.objectives.terms import Terms
+
+VOCABULARY: Mapping[str, str] = MappingProxyType(
+    {
+        "policy": "[B,n,T] log-probability of each response token under the policy, with gradient; 0 where mask is 0",
+        "reference": "[B,n,T] the same under the frozen starting weights, without gradient",
+        "mask": "[B,n,T] 1.0 on trained response tokens (end-of-sequence included), 0.0 on context and padding",
+        "prefer": "[B,n,n] weight that response i is preferred to response j; the diagonal is 0",
+        "label": "[B,n] signed weight: positive desirable, negative undesirable, 0 not labelled",
+        "score": "[B,n] given scalar score of each response; 0 where `scored` is 0",
+        "scored": "[B,n] 1.0 where `score` was given",
+        "reward": "[B,n] scalar output of the reward head on each response, with gradient",
+        "valid": "[B,n] 1.0 where the group has this response and it has at least one trained token",
+        "mismatched_kl": "[] detached mean over the whole optimiser step of the summed log-ratio policy/reference "
+        "on mismatched (prompt, response) rows",
+    }
+)
+"""Every name an objective may take positionally, with its shape and meaning."""
+
+
+Objective = Callable[..., Terms]
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """A keyword-only parameter of an objective, as the command line shows it."""
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an objective needs and what can be set."""
+
+    needs: tuple[str, ...]
+    hyperparameters: tuple[Hyperparameter, ...]
+
+
+def signature_of(objective: Objective) -> Signature:
+    """Read an objective's needs and hyperparameters from its signature and docstring.
+
+    Raises:
+        TypeError: a positional parameter is not in `VOCABULARY`, a hyperparameter has no default or no annotation, or
+            the function takes `*args` or `**kwargs`.
+    """
+    hints = get_type_hints(objective)
+    helps = _argument_help(inspect.getdoc(objective) or "")
+    needs: list[str] = []
+    hyperparameters: list[Hyperparameter] = []
+    label = getattr(objective, "__name__", repr(objective))
+    for name, parameter in inspect.signature(objective).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            if parameter.default is inspect.Parameter.empty or name not in hints:
+                raise TypeError(f"{label}: hyperparameter {name!r} needs a default and a type annotation")
+            hyperparameters.append(Hyperparameter(name, hints[name], parameter.default, helps.get(name, "")))
+        elif parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            if name not in VOCABULARY:
+                raise TypeError(f"{label}: {name!r} is not a tensor of the vocabulary ({', '.join(VOCABULARY)})")
+            needs.append(name)
+        else:
+            raise TypeError(f"{label}: objectives take no *args or **kwargs")
+    return Signature(tuple(needs), tuple(hyperparameters))
+
+
+def _argument_help(docstring: str) -> dict[str, str]:
+    """The descriptions below `Args:` of a Google-style docstring, by parameter."""
+    helps: dict[str, str] = {}
+    current: str | None = None
+    inside = False
+    for line in docstring.splitlines():
+        if line.strip() == "Args:":
+            inside = True
+        elif inside and line.strip() and not line.startswith(" "):
+            break
+        elif inside and line.strip():
+            indent = len(line) - len(line.lstrip())
+            name, colon, rest = line.strip().partition(":")
+            if indent <= 4 and colon and name.isidentifier():
+                current = name
+                helps[current] = rest.strip()
+            elif current is not None:
+                helps[current] += " " + line.strip()
+    return helps

@@ -1,0 +1,142 @@
+"""The settings every training shares. Each field is a flag of the command line and a key of `config.toml`. No torch."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from accord.errors import ConfigError
+
+Schedule = Literal["cosine", "linear", "constant"]
+Dtype = Literal["fp32", "bf16"]
+Overlong = Literal["drop", "truncate"]
+ChatMode = Literal["auto", "on", "off"]
+
+
+class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of one training run, validated before any model loads.
+
+    Attributes:
+        objective: name in `accord.objectives.OBJECTIVES`, or `module:function`.
+        model: directory or hub id of a causal language model.
+        data: one or more files, directories or hub ids to train on.
+        out: the run directory.
+        eval_data: held-out data; without it a share of the training prompts (`holdout`) is set aside.
+        holdout: share of the prompts set aside for the before/after measurement when `eval_data` is not given.
+        columns: where to find fields in a format that is not recognised, e.g. `prompt=question,chosen=good`.
+        hyper: the objective's own hyperparameters.
+        seed: seeds the order of the data, the adapters' initial weights and sampling.
+        epochs: passes over the data; fractions are allowed.
+        steps: optimiser steps; overrides `epochs`.
+        lr: peak learning rate. Default by kind: 1e-6 for full fine-tuning on preferences, 1e-5 for sft and
+            reward models, ten times as much under LoRA.
+        schedule: shape of the learning rate after warm-up.
+        warmup: share of the steps spent warming up (below 1), or a number of steps (1 or more).
+        weight_decay: decoupled weight decay of AdamW, on matrices only.
+        adam_beta1: decay of the first moment.
+        adam_beta2: decay of the second moment.
+        tokens_per_step: tokens (prompts and responses) an optimiser step holds; Groups are added until it is reached.
+        batch_size: Groups an optimiser step holds, instead of `tokens_per_step`.
+        micro_batch_tokens: tokens that go through the model at once; bounds memory, does not change the result.
+        max_length: longest prompt plus response in tokens; default the model's own limit, at most 4096.
+        overlong: what happens to a longer row: dropped (and counted), or its response cut (and counted).
+        max_grad_norm: gradient clipping threshold; 0 switches it off.
+        dtype: bf16 computes in bfloat16 with fp32 weights for what is trained; fp32 is exact and slower on a GPU.
+        device: torch device; default CUDA if there is one, else the CPU.
+        lora_r: rank of the LoRA adapters; 0 trains all weights.
+        lora_alpha: scale of the adapters; default twice the rank.
+        lora_dropout: dropout inside the adapters.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        chat: wrap plain-text prompts as a user turn of the model's chat template: when it has one (auto), always, never.
+        save_every: steps between checkpoints; 0 checkpoints only when interrupted and at the end.
+        keep_checkpoints: how many checkpoints to keep.
+        eval_every: steps between measurements on the held-out data; 0 measures before and after only.
+        log_every: steps between lines of the console log; `metrics.jsonl` has every step.
+        samples: how many fixed held-out prompts are answered before, during and after training; 0 samples none.
+        sample_tokens: longest sampled answer in tokens.
+        track: further trackers, e.g. `tensorboard`, `wandb`, `trackio`.
+        trust_remote_code: run code that comes with the model. Off unless you trust its author.
+    """
+
+    objective: str
+    model: str
+    data: tuple[str, ...]
+    out: str
+    eval_data: tuple[str, ...] = ()
+    holdout: float = 0.05
+    columns: str | None = None
+    hyper: dict[str, Any] = {}
+    seed: int = 0
+    epochs: float = 1.0
+    steps: int | None = None
+    lr: float | None = None
+    schedule: Schedule = "cosine"
+    warmup: float = 0.05
+    weight_decay: float = 0.0
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.999
+    tokens_per_step: int = 16384
+    batch_size: int | None = None
+    micro_batch_tokens: int = 4096
+    max_length: int | None = None
+    overlong: Overlong = "drop"
+    max_grad_norm: float = 1.0
+    dtype: Dtype = "fp32"
+    device: str | None = None
+    lora_r: int = 0
+    lora_alpha: float | None = None
+    lora_dropout: float = 0.0
+    gradient_checkpointing: bool = False
+    chat: ChatMode = "auto"
+    save_every: int = 0
+    keep_checkpoints: int = 2
+    eval_every: int = 0
+    log_every: int = 10
+    samples: int = 8
+    sample_tokens: int = 128
+    track: tuple[str, ...] = ()
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                upper = "" if high == _INFINITE else f" and at most {high:g}"
+                raise ConfigError(f"{value} is out of range", where=_flag(name), mend=f"Give at least {low:g}{upper}.")
+        if not self.data:
+            raise ConfigError("no training data", where="--data", mend="Name a file, a directory or a hub id.")
+        if self.lora_dropout and not self.lora_r:
+            raise ConfigError("has no effect without adapters", where="--lora-dropout", mend="Add --lora-r 16.")
+
+
+_INFINITE = float("inf")
+_TINY = 1e-12
+_RANGES: tuple[tuple[str, float, float], ...] = (
+    ("holdout", 0.0, 0.9),
+    ("epochs", _TINY, _INFINITE),
+    ("steps", 1, _INFINITE),
+    ("lr", 0.0, 1.0),
+    ("warmup", 0.0, _INFINITE),
+    ("weight_decay", 0.0, 1.0),
+    ("adam_beta1", 0.0, 0.9999999),
+    ("adam_beta2", 0.0, 0.9999999),
+    ("tokens_per_step", 1, _INFINITE),
+    ("batch_size", 1, _INFINITE),
+    ("micro_batch_tokens", 1, _INFINITE),
+    ("max_length", 8, _INFINITE),
+    ("max_grad_norm", 0.0, _INFINITE),
+    ("lora_r", 0, 4096),
+    ("lora_alpha", _TINY, _INFINITE),
+    ("lora_dropout", 0.0, 0.99),
+    ("save_every", 0, _INFINITE),
+    ("keep_checkpoints", 1, _INFINITE),
+    ("eval_every", 0, _INFINITE),
+    ("log_every", 1, _INFINITE),
+    ("samples", 0, _INFINITE),
+    ("sample_tokens", 1, _INFINITE),
+)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
