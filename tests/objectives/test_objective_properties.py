@@ -1,0 +1,221 @@
+"""What holds for every objective in the registry, whatever its formula."""
+
+import itertools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from accord.objectives import OBJECTIVES, Terms, signature_of
+
+Tensors = dict[str, Tensor]
+RandomBatch = Callable[..., Tensors]
+
+# Settings that switch on every component, so that each of them is held to the properties.
+EXTRA: dict[str, dict[str, Any]] = {
+    "dpo": {"label_smoothing": 0.1, "nll": 0.5},
+    "ipo": {"length": "sum"},
+    "kto": {"desirable_weight": 1.3, "undesirable_weight": 0.7},
+    "bradley_terry": {"margin": 0.2, "centre": 0.01},
+}
+CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in OBJECTIVES] + list(EXTRA.items())
+every_objective = pytest.mark.parametrize(
+    ("name", "hyper"), CASES, ids=[name + ("+" if hyper else "") for name, hyper in CASES]
+)
+PAIRED = [(name, hyper) for name, hyper in CASES if "prefer" in signature_of(OBJECTIVES[name]).needs]
+
+
+def compute(name: str, tensors: Tensors, hyper: dict[str, Any]) -> Terms:
+    return OBJECTIVES[name](**tensors, **hyper)
+
+
+def needs(name: str) -> tuple[str, ...]:
+    return signature_of(OBJECTIVES[name]).needs
+
+
+def trained(tensors: Tensors) -> Tensor:
+    """The tensor that carries gradients."""
+    return tensors["policy"] if "policy" in tensors else tensors["reward"]
+
+
+def divided_once(parts: Iterable[Terms]) -> Tensor:
+    """The loop's reduction: sums over all parts, one division a component."""
+    total = torch.zeros((), dtype=torch.float64)
+    for components in zip(*(list(part.components()) for part in parts), strict=True):
+        loss = sum((part.weight.expand_as(part.loss) * part.loss).sum() for part in components)
+        weight = sum(part.weight.expand_as(part.loss).sum() for part in components)
+        total = total + components[0].scale * loss / weight
+    return total
+
+
+def batched(tensors: Tensors, rows: Tensor | slice) -> Tensors:
+    return {name: value if value.ndim == 0 else value[rows] for name, value in tensors.items()}
+
+
+@every_objective
+def test_gradient_agrees_with_finite_differences(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name), groups=2)
+    slot = "policy" if "policy" in tensors else "reward"
+    assert torch.autograd.gradcheck(
+        lambda values: compute(name, tensors | {slot: values}, hyper).value(), (tensors[slot],), atol=1e-7
+    )
+
+
+@every_objective
+def test_padding_changes_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name))
+    padded = {}
+    for key, value in tensors.items():
+        amounts = {"prefer": (0, 2, 0, 2), "label": (0, 2), "reward": (0, 2), "mismatched_kl": ()}.get(
+            key, (0, 3, 0, 2)
+        )
+        # What stands in the padding does not matter, not even when it is not a number.
+        fill = float("nan") if key in ("policy", "reference", "reward") else 0.0
+        padded[key] = torch.nn.functional.pad(value.detach(), amounts, value=fill)
+        if key in ("policy", "reference"):
+            padded[key][..., : value.shape[-1]][:, : value.shape[1]].masked_fill_(tensors["mask"] == 0, fill)
+    leaf = trained(padded).requires_grad_()
+    plain, wide = compute(name, tensors, hyper), compute(name, padded, hyper)
+    torch.testing.assert_close(wide.value(), plain.value(), rtol=1e-12, atol=0)
+    (gradient,) = torch.autograd.grad(wide.value(), leaf)
+    (original,) = torch.autograd.grad(plain.value(), trained(tensors))
+    inside = tuple(slice(size) for size in original.shape)
+    torch.testing.assert_close(gradient[inside], original, rtol=1e-12, atol=1e-15)
+    assert gradient.abs().sum().item() == pytest.approx(original.abs().sum().item())
+
+
+@every_objective
+def test_order_of_groups_and_responses_changes_nothing(
+    name: str, hyper: dict[str, Any], random_batch: RandomBatch
+) -> None:
+    tensors = random_batch(needs(name))
+    shuffled = batched(tensors, torch.tensor([2, 0, 3, 1]))
+    responses = torch.tensor([1, 2, 0])
+    for key, value in shuffled.items():
+        if value.ndim:
+            shuffled[key] = value[:, responses][..., responses] if key == "prefer" else value[:, responses]
+    torch.testing.assert_close(
+        compute(name, shuffled, hyper).value(), compute(name, tensors, hyper).value(), rtol=1e-12, atol=0
+    )
+
+
+@every_objective
+@pytest.mark.parametrize("sizes", [(1, 3), (3, 1), (1, 1, 1, 1)])
+def test_micro_batches_add_up(
+    name: str, hyper: dict[str, Any], sizes: tuple[int, ...], random_batch: RandomBatch
+) -> None:
+    tensors = random_batch(needs(name), groups=4)
+    ends = list(itertools.accumulate(sizes))
+    parts = [batched(tensors, slice(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+    whole = compute(name, tensors, hyper).value()
+    split = divided_once(compute(name, part, hyper) for part in parts)
+    torch.testing.assert_close(split, whole, rtol=1e-12, atol=0)
+
+
+@every_objective
+def test_only_the_policy_learns(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name))
+    frozen = [key for key in ("reference", "mismatched_kl") if key in tensors]
+    for key in frozen:
+        tensors[key].requires_grad_()
+    inputs = [trained(tensors), *(tensors[key] for key in frozen)]
+    learnt, *rest = torch.autograd.grad(compute(name, tensors, hyper).value(), inputs, allow_unused=True)
+    assert learnt.any()
+    assert all(gradient is None for gradient in rest)
+
+
+@every_objective
+def test_weights_are_data(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name))
+    key = "policy" if "policy" in tensors else "reward"
+    elsewhere = tensors | {key: torch.zeros_like(tensors[key])}
+    pairs = zip(compute(name, tensors, hyper).components(), compute(name, elsewhere, hyper).components(), strict=True)
+    for here, there in pairs:
+        torch.testing.assert_close(here.weight, there.weight)
+
+
+@every_objective
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+@pytest.mark.parametrize("extreme", [(-1e4, 0.0), (0.0, -1e4), (0.0, 0.0), (-1e4, -1e4)])
+def test_extreme_margins_stay_finite(
+    name: str, hyper: dict[str, Any], dtype: torch.dtype, extreme: tuple[float, float], random_batch: RandomBatch
+) -> None:
+    tensors = {key: value.detach().to(dtype) for key, value in random_batch(needs(name), groups=2, responses=2).items()}
+    leaf = trained(tensors)
+    leaf[:, 0], leaf[:, 1] = extreme
+    leaf.requires_grad_()
+    terms = compute(name, tensors, hyper)
+    assert all(part.loss.isfinite().all() for part in terms.components())
+    assert all(part.loss.dtype == torch.float32 for part in terms.components() if part.name != "nll" and name != "sft")
+    (gradient,) = torch.autograd.grad(terms.value(), leaf)
+    assert gradient.isfinite().all()
+
+
+@every_objective
+def test_no_feedback_is_worth_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name), groups=1)
+    for key in ("prefer", "label", "mask"):
+        if key in tensors:
+            tensors[key] = torch.zeros_like(tensors[key])
+    value = compute(name, tensors, hyper).value()
+    (gradient,) = torch.autograd.grad(value, trained(tensors))
+    assert value == 0.0
+    assert not gradient.any()
+
+
+@pytest.mark.parametrize("name", [name for name in OBJECTIVES if "mask" in signature_of(OBJECTIVES[name]).needs])
+def test_an_empty_response_stays_finite(name: str, random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name), groups=2, responses=2)
+    tensors["mask"][0, 1] = 0.0
+    value = compute(name, tensors, EXTRA.get(name, {})).value()
+    (gradient,) = torch.autograd.grad(value, tensors["policy"])
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert not gradient[0, 1].any()
+
+
+@pytest.mark.parametrize(("name", "hyper"), PAIRED, ids=[name + ("+" if hyper else "") for name, hyper in PAIRED])
+def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name), groups=2, responses=4)
+    pairs = tensors["prefer"].nonzero().tolist()
+    assert len(pairs) > 4
+    separate: Tensors = {}
+    for key, value in tensors.items():
+        if key == "prefer":
+            weights = torch.zeros(len(pairs), 2, 2, dtype=value.dtype)
+            weights[:, 0, 1] = torch.stack([value[group, better, worse] for group, better, worse in pairs])
+            separate[key] = weights
+        else:
+            separate[key] = torch.stack([value[group, [better, worse]] for group, better, worse in pairs])
+    torch.testing.assert_close(
+        compute(name, separate, hyper).value(), compute(name, tensors, hyper).value(), rtol=1e-12, atol=0
+    )
+
+
+@pytest.mark.parametrize("name", [*(name for name, hyper in PAIRED if not hyper), "kto"])
+def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(name: str, random_batch: RandomBatch) -> None:
+    tensors = random_batch(needs(name), groups=3, responses=2)
+    if name == "kto":
+        tensors["label"] = torch.tensor([[1.0, -1.0]] * 3, dtype=torch.float64)
+        swapped = {"label": -tensors["label"]}
+    else:
+        tensors["prefer"] = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]] * 3, dtype=torch.float64)
+        swapped = {"prefer": tensors["prefer"].mT}
+    # Both responses start alike, so that whatever sets them apart is the step.
+    for key in ("policy", "reward", "mask"):
+        if key in tensors:
+            tensors[key] = tensors[key].detach()[:, [0, 0]]
+    if "reference" in tensors:
+        tensors["reference"] = tensors["policy"].clone()
+    start = trained(tensors).requires_grad_()
+    before = compute(name, tensors, {}).value()
+    (gradient,) = torch.autograd.grad(before, start)
+    assert (gradient[:, 0] <= 0).all()
+    assert (gradient[:, 1] >= 0).all()
+    slot = "policy" if "policy" in tensors else "reward"
+    stepped = tensors | {slot: start.detach() - 0.01 * gradient}
+    after = compute(name, stepped, {}).value()
+    assert after < before
+    assert compute(name, stepped | swapped, {}).value() > after
