@@ -50,3 +50,16 @@ class ModelError(AccordError):
 
 class NumericsError(AccordError):
     """A loss, reward or gradient is not a finite number; the message names the prompt."""
+
+
+class Interrupted(Exception):
+    """A run stopped because it was asked to (Ctrl-C, SIGTERM) and can go on from where it stopped.
+
+    Args:
+        signal: number of the signal.
+        message: what was kept and how to go on.
+    """
+
+    def __init__(self, signal: int, message: str) -> None:
+        self.signal = signal
+        super().__init__(message)

@@ -1,0 +1,136 @@
+"""Log-probabilities of response tokens, with gradients: the call behind training, reference scoring and judging.
+
+Row `t` of the logits scores token `t + 1`. Only positions that predict a trained token meet the LM head, in chunks, so
+that no `[B,T,V]` tensor exists; statistics are taken in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from accord.errors import ModelError
+from accord.policy.rows import Rows
+
+CHUNK_BYTES = 64 * 2**20
+"""Logits of one chunk, in float32."""
+
+KEEP_BYTES = 256 * 2**20
+"""Logits kept for the backward pass; beyond this, chunks are recomputed there."""
+
+Finish = Callable[[Tensor], Tensor]
+
+
+def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
+    """The input of the LM head at every position of the rows, `[R,L,H]`.
+
+    The model's own forward pass runs, whatever its architecture; a hook on the head takes what it is given and lets
+    it project a single position, so that the head costs nothing.
+    """
+    captured: list[Tensor] = []
+
+    def take(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        captured.append(arguments[0])
+        return (arguments[0][:, :1], *arguments[1:])
+
+    handle = output_head(model).register_forward_pre_hook(take)
+    try:
+        model(input_ids=rows.input_ids, use_cache=False)
+    finally:
+        handle.remove()
+    if len(captured) != 1:
+        raise ModelError(f"its LM head ran {len(captured)} times in one forward pass, once is expected")
+    return captured[0]
+
+
+def output_head(model: nn.Module) -> nn.Module:
+    """The LM head of a causal language model (perhaps wrapped by adapters)."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    if not isinstance(head, nn.Module):
+        raise ModelError("has no LM head", mend="Give a causal language model.")
+    return head
+
+
+def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0) -> Tensor:
+    """Log-probability of each trained token, `[B,n,T]` in float32, zero where the mask is zero.
+
+    Args:
+        model: a causal language model.
+        rows: the Groups, laid out by `make_rows`.
+        finish: what the model does to the head's output (soft-capping, scaling), from `find_finish`.
+        temperature: divides the logits; 1 is the model's own distribution.
+    """
+    selected = hidden_states(model, rows)[rows.row, rows.column]
+    head = output_head(model)
+    vocabulary = int(getattr(head, "out_features", 0)) or int(head.weight.shape[0])  # type: ignore[union-attr, arg-type]
+    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
+    recompute = torch.is_grad_enabled() and 4 * vocabulary * len(selected) > KEEP_BYTES
+
+    def logprobs_of(states: Tensor, targets: Tensor) -> Tensor:
+        logits = finish(head(states)).float() / temperature
+        return logits.gather(-1, targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
+
+    parts = []
+    for start in range(0, len(selected), chunk):
+        states, targets = selected[start : start + chunk], rows.target[start : start + chunk]
+        if recompute:
+            parts.append(checkpoint(logprobs_of, states, targets, use_reentrant=False))
+        else:
+            parts.append(logprobs_of(states, targets))
+    values = torch.cat(parts) if parts else selected.new_zeros(0).float()
+    return rows.fold(values)
+
+
+def find_finish(model: nn.Module) -> Finish:
+    """How the model turns its head's output into logits, found in its configuration and checked by a probe.
+
+    Returns:
+        a function of the head's output, e.g. the identity, or soft-capping `c tanh(x / c)`.
+
+    Raises:
+        ModelError: none of the known forms reproduces the model's own logits.
+    """
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    cap = getattr(text, "final_logit_softcapping", None)
+    forms: list[Finish] = [lambda logits: logits]
+    if cap:
+        forms.append(lambda logits: cap * torch.tanh(logits / cap))
+    for name, invert in (("logit_scale", False), ("logits_scaling", True), ("lm_head_multiplier", False)):
+        factor = getattr(text, name, None)
+        if factor:
+            forms.append(_scaled(1.0 / factor if invert else float(factor)))
+    raw, logits = _probe(model)
+    scale = max(1.0, float(logits.abs().max()))
+    for form in forms:
+        if float((form(raw).float() - logits.float()).abs().max()) <= 1e-3 * scale:
+            return form
+    raise ModelError(
+        f"{type(model).__name__} changes its logits after the LM head in a way Accord does not know",
+        mend="Report the architecture, so that its form can be added.",
+    )
+
+
+def _scaled(factor: float) -> Finish:
+    return lambda logits: logits * factor
+
+
+@torch.no_grad()
+def _probe(model: nn.Module) -> tuple[Tensor, Tensor]:
+    """The head's output and the model's logits on three tokens."""
+    captured: list[Tensor] = []
+    head = output_head(model)
+    device = next(model.parameters()).device
+    handle = head.register_forward_hook(lambda module, arguments, output: captured.append(output.clone()))
+    training = model.training
+    model.eval()
+    try:
+        logits = model(input_ids=torch.tensor([[1, 2, 3]], device=device), use_cache=False).logits
+    finally:
+        handle.remove()
+        model.train(training)
+    return captured[-1], logits

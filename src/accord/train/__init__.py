@@ -1,0 +1,1 @@
+"""Training: collate, step, loop, checkpoint; from Groups to a run directory."""

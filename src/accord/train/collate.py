@@ -1,0 +1,120 @@
+"""From Groups to the tensors an objective names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from accord.errors import DataError
+from accord.policy.rows import longest_row, row_tokens
+from accord.record import Encoded, EncodedResponse, Group
+
+
+@dataclass(frozen=True)
+class Example:
+    """A Group with its token ids, and where an objective compares with them, mismatched ids.
+
+    `mismatched` holds this Group's prompt with another Group's responses (KTO's reference point).
+    """
+
+    group: Group
+    encoded: Encoded
+    mismatched: Encoded | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows it puts through the model."""
+        return len(self.encoded.responses)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return longest_row(self.encoded)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its rows."""
+        return row_tokens(self.encoded)
+
+
+def make_examples(groups: Sequence[Group], encoded: Sequence[Encoded], *, mismatch: bool) -> list[Example]:
+    """Pair Groups with their token ids.
+
+    With `mismatch`, each prompt also meets the responses of the closest earlier Group that has another prompt. The
+    pairing belongs to the data set, not to a batch: shuffling, batch size and micro-batches cannot change it, and a
+    batch of one works.
+
+    Raises:
+        DataError: a mismatch is asked for and all Groups have the same prompt.
+    """
+    if not mismatch:
+        return [Example(group, ids) for group, ids in zip(groups, encoded, strict=True)]
+    limit = max((longest_row(ids) for ids in encoded), default=0)
+    examples = []
+    for index, (group, ids) in enumerate(zip(groups, encoded, strict=True)):
+        other = _other_prompt(encoded, index)
+        examples.append(Example(group, ids, _mismatched(ids, encoded[other], limit)))
+    return examples
+
+
+def _other_prompt(encoded: Sequence[Encoded], index: int) -> int:
+    for step in range(1, len(encoded)):
+        candidate = (index - step) % len(encoded)
+        if encoded[candidate].prompt != encoded[index].prompt:
+            return candidate
+    raise DataError(
+        "every row has the same prompt, but this objective compares prompts with the responses to other prompts",
+        mend="Add rows with other prompts.",
+    )
+
+
+def _mismatched(ids: Encoded, other: Encoded, limit: int) -> Encoded:
+    """This prompt with the other's responses, cut so that no row becomes longer than the longest real one."""
+    room = max(1, limit - len(ids.prompt))
+    cut = tuple(
+        EncodedResponse(response.tokens[:room], response.trained[:room])
+        for response in other.responses
+        if any(response.trained[:room])
+    )
+    return Encoded(ids.prompt, cut)
+
+
+def feedback_tensors(groups: Sequence[Group], width: int, names: Sequence[str]) -> dict[str, Tensor]:
+    """The named feedback tensors, folded `[B,n]` (`prefer` is `[B,n,n]`), zero where nothing is given."""
+    makers = {"prefer": _prefer, "label": _label, "score": _score, "scored": _scored}
+    return {name: makers[name](groups, width) for name in names if name in makers}
+
+
+def _prefer(groups: Sequence[Group], width: int) -> Tensor:
+    prefer = torch.zeros(len(groups), width, width)
+    for b, group in enumerate(groups):
+        for preference in group.preferences():
+            prefer[b, preference.better, preference.worse] += preference.weight
+    return prefer
+
+
+def _label(groups: Sequence[Group], width: int) -> Tensor:
+    label = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, value in enumerate(group.labels()):
+            label[b, j] = value
+    return label
+
+
+def _score(groups: Sequence[Group], width: int) -> Tensor:
+    score = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, value in enumerate(group.scores() or ()):
+            score[b, j] = 0.0 if value is None else value
+    return score
+
+
+def _scored(groups: Sequence[Group], width: int) -> Tensor:
+    scored = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, value in enumerate(group.scores() or ()):
+            scored[b, j] = float(value is not None)
+    return scored

@@ -1,0 +1,122 @@
+"""The run directory: what is in it, whether a run may start, resume or is done, and how to start afresh."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tomli_w
+
+from accord.errors import AccordError, ConfigError
+from accord.train import checkpoint
+from accord.train.config import TrainConfig
+from accord.train.environment import read_environment
+
+Status = Literal["new", "unfinished", "finished"]
+
+FREE_TO_CHANGE = frozenset({"out", "save_every", "keep_checkpoints", "log_every", "track", "device"})
+"""Settings a resumed run may give differently: they do not change what is learned."""
+
+_FILES = (
+    "config.toml",
+    "environment.json",
+    "data.json",
+    "metrics.jsonl",
+    "samples.jsonl",
+    "heldout.jsonl",
+    "evaluation.json",
+    "report.html",
+    "report.md",
+    "report.json",
+)
+_MANIFEST = "accord.json"
+
+
+class RunDirectory:
+    """Paths of a run, and the rules of starting in a directory that is already there."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config, self.environment, self.data = (self.path / name for name in _FILES[:3])
+        self.metrics, self.samples, self.heldout = (self.path / name for name in _FILES[3:6])
+        self.evaluation = self.path / "evaluation.json"
+        self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
+
+    def status(self) -> Status:
+        """Whether nothing, a part of a run, or a whole run is here.
+
+        Raises:
+            ConfigError: the directory holds something else.
+        """
+        if not self.path.exists():
+            return "new"
+        if not self.path.is_dir():
+            raise ConfigError("is a file", where=str(self.path), mend="Give --out a directory.")
+        if not self.config.exists():
+            if any(self.path.iterdir()):
+                mend = "Give --out a new or empty directory, or one of an earlier run."
+                raise ConfigError("is not empty and not a run directory", where=str(self.path), mend=mend)
+            return "new"
+        return "finished" if read_environment(self.environment).get("finished") else "unfinished"
+
+    def require_same(self, config: TrainConfig) -> None:
+        """Refuse to resume with settings that would change the run.
+
+        Raises:
+            ConfigError: names each setting with both values.
+        """
+        recorded = msgspec.to_builtins(read_config(self.config))
+        given = msgspec.to_builtins(config)
+        changed = [
+            f"{name} was {recorded[name]!r} and is now {value!r}"
+            for name, value in given.items()
+            if name not in FREE_TO_CHANGE and value is not None and value != recorded[name]
+        ]
+        if changed:
+            raise ConfigError(
+                f"holds a run with other settings: {'; '.join(changed)}",
+                where=str(self.path),
+                mend="Repeat its command to resume it, give another --out, or start again with --fresh.",
+            )
+
+    def clear(self) -> None:
+        """Delete what a run wrote here, and nothing else."""
+        for name in _FILES:
+            (self.path / name).unlink(missing_ok=True)
+        checkpoint.remove_all(self.checkpoints)
+        manifest = self.model / _MANIFEST
+        if manifest.exists():
+            for name in msgspec.json.decode(manifest.read_bytes())["files"]:
+                (self.model / Path(name).name).unlink(missing_ok=True)
+            manifest.unlink()
+            if not any(self.model.iterdir()):
+                self.model.rmdir()
+
+    def write_model_manifest(self) -> None:
+        """Record which files of `model/` are the run's own."""
+        files = sorted(path.name for path in self.model.iterdir() if path.is_file() and path.name != _MANIFEST)
+        (self.model / _MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode({"files": files})))
+
+
+def write_config(path: Path, config: TrainConfig) -> None:
+    """Write the resolved settings as TOML that `accord train --config` takes."""
+    settings = {name: value for name, value in msgspec.to_builtins(config).items() if value is not None}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(tomli_w.dumps(settings), encoding="utf-8")
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """Read settings from a TOML file.
+
+    Raises:
+        ConfigError: the file cannot be read, or has an unknown key or a value of the wrong type.
+    """
+    try:
+        settings: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return msgspec.convert(settings, TrainConfig)
+    except AccordError:
+        raise
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigError(f"cannot be used as a configuration ({error})", where=str(path)) from error

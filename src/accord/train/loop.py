@@ -1,0 +1,108 @@
+"""The loop: one, for every objective, offline lists and online generators alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from accord.errors import NumericsError
+from accord.train.collate import Example
+from accord.train.step import StepResult, Task, run_step
+
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one optimiser step did."""
+
+    step: int
+    result: StepResult
+    grad_norm: float
+    learning_rate: float
+
+
+def optimise(
+    task: Task,
+    steps: Iterable[Sequence[Example]],
+    optimizer: torch.optim.Optimizer,
+    *,
+    learning_rate: Callable[[int], float],
+    max_grad_norm: float,
+    micro_batch_tokens: int,
+    first: int = 0,
+) -> Iterator[Update]:
+    """Take one optimiser step for each item of `steps`, and yield what it did.
+
+    `steps` may be a list that was planned ahead or a generator that samples from the policy that is being trained: the
+    next item is asked for only after the update, so a generator sees the newest weights.
+
+    Args:
+        task: objective, policy and reference.
+        steps: the examples of each step.
+        optimizer: over `task.policy.trainable()`.
+        learning_rate: the rate of a step, counted from 0.
+        max_grad_norm: clipping threshold of the global norm; 0 switches it off.
+        micro_batch_tokens: tokens that go through the model at once.
+        first: steps already taken, after a resume.
+
+    Raises:
+        NumericsError: a loss or the gradient is not finite; no update is made.
+    """
+    parameters = list(task.policy.trainable().values())
+    for step, examples in enumerate(steps, start=first):
+        rate = learning_rate(step)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=True)
+        norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf))
+        if not math.isfinite(norm):
+            raise NumericsError(
+                f"the gradient of step {step + 1} is {norm}",
+                mend="Lower --lr, or use --dtype fp32. The last checkpoint is intact.",
+            )
+        optimizer.step()
+        task.policy.version = f"step-{step + 1}"
+        yield Update(step + 1, result, norm, rate)
+
+
+def make_optimizer(
+    parameters: dict[str, nn.Parameter], *, weight_decay: float, betas: tuple[float, float]
+) -> torch.optim.AdamW:
+    """AdamW with decay on matrices only: decaying gains and biases moves them towards zero for no benefit."""
+    matrices = [p for p in parameters.values() if p.ndim >= 2]
+    vectors = [p for p in parameters.values() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=betas)
+
+
+def learning_rate_schedule(peak: float, total: int, *, schedule: Schedule, warmup: float) -> Callable[[int], float]:
+    """The learning rate of each step: linear warm-up to `peak`, then a cosine or a line to zero, or constant.
+
+    Args:
+        peak: highest rate.
+        total: number of steps.
+        schedule: shape after warm-up.
+        warmup: share of the steps (below 1) or number of steps (1 or more).
+
+    >>> rate = learning_rate_schedule(1.0, 10, schedule="linear", warmup=2)
+    >>> [round(rate(step), 3) for step in (0, 1, 2, 9)]
+    [0.5, 1.0, 1.0, 0.125]
+    """
+    warm = min(total, int(warmup) if warmup >= 1 else math.ceil(warmup * total))
+
+    def rate(step: int) -> float:
+        if step < warm:
+            return peak * (step + 1) / warm
+        progress = (step - warm) / max(1, total - warm)
+        if schedule == "cosine":
+            return peak * 0.5 * (1.0 + math.cos(math.pi * progress))
+        return peak * (1.0 - progress) if schedule == "linear" else peak
+
+    return rate

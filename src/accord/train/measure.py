@@ -1,0 +1,163 @@
+"""Measurements on held-out Groups: what the policy thinks of their responses, and what it says itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from accord.objectives.primitives import seq_mean
+from accord.policy.load import Policy
+from accord.policy.sample import Sampled, Sampling, sample
+from accord.record import Encoded, EncodedResponse, Group
+from accord.train.collate import Example, feedback_tensors
+from accord.train.metrics import numbers
+from accord.train.plan import micro_batches
+from accord.train.step import Task, run_step
+
+PREFERENCE_ACCURACY = "preference accuracy"
+LABEL_MARGIN = "labelled log-prob"
+RESPONSE_LOGPROB = "log-prob per token"
+SAMPLED_LENGTH = "response length"
+
+Axes = dict[str, list[float]]
+"""One number a held-out Group, by axis; the same Groups in the same order at every measurement."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One look at a policy.
+
+    Attributes:
+        line: numbers for `metrics.jsonl`.
+        axes: one number a held-out Group.
+        answers: the fixed prompts' sampled answers, as lines of `samples.jsonl`.
+    """
+
+    line: dict[str, float] = field(default_factory=dict)
+    axes: Axes = field(default_factory=dict)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+
+
+def measure_held_out(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int) -> Measurement:
+    """The objective and its monitors on held-out examples, and one number a Group for paired comparison.
+
+    - With preferences: the share of preferred pairs that the policy ranks right, by mean log-prob per token (by the
+      reward, for a reward model). A tie counts one half.
+    - With labels: the mean log-prob per token, counted negative for undesirable responses, weighted by the labels.
+    - Otherwise: the mean log-prob per token of the responses.
+    """
+    result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=False)
+    return Measurement(numbers(result, "eval/"), _axes(task, examples, micro_batch_tokens))
+
+
+def _axes(task: Task, examples: Sequence[Example], micro_batch_tokens: int) -> Axes:
+    found: dict[int, tuple[str, float]] = {}
+    for part in micro_batches(examples, micro_batch_tokens):
+        rows = task.policy.rows([example.encoded for example in part])
+        groups = [example.group for example in part]
+        given = feedback_tensors(groups, rows.valid.shape[1], ("prefer", "label"))
+        prefer, label = given["prefer"].to(rows.mask.device), given["label"].to(rows.mask.device)
+        with torch.inference_mode():
+            if "reward" in task.needs:
+                strength = task.policy.rewards(rows)
+            else:
+                strength = seq_mean(task.policy.logprobs(rows), rows.mask)
+        if "prefer" in task.needs:
+            difference = strength.unsqueeze(-1) - strength.unsqueeze(-2)
+            right = (difference > 0).float() + 0.5 * (difference == 0).float()
+            axis, value, weight = PREFERENCE_ACCURACY, (right * prefer).sum((1, 2)), prefer.sum((1, 2))
+        elif "label" in task.needs:
+            axis, value, weight = LABEL_MARGIN, (strength * label).sum(1), label.abs().sum(1)
+        else:
+            axis, value, weight = RESPONSE_LOGPROB, (strength * rows.valid).sum(1), rows.valid.sum(1)
+        for example, total, count in zip(part, value.tolist(), weight.tolist(), strict=True):
+            if count > 0:
+                found[id(example)] = (axis, total / count)
+    axes: Axes = {}
+    for example in examples:
+        if id(example) in found:
+            axis, value_of_group = found[id(example)]
+            axes.setdefault(axis, []).append(value_of_group)
+    return axes
+
+
+def sample_answers(
+    policy: Policy,
+    groups: Sequence[Group],
+    *,
+    start: AbstractContextManager[Policy] | None,
+    step: int,
+    tokens: int,
+    seed: int,
+    micro_batch_tokens: int,
+) -> Measurement:
+    """Answer fixed prompts at temperature 1, with the same random numbers every time.
+
+    Args:
+        policy: what answers.
+        groups: the prompts.
+        start: opens the policy's starting weights, to estimate the KL divergence from them; `None` skips it.
+        step: the step that the lines of `samples.jsonl` name.
+        tokens: longest answer.
+        seed: of the sampling.
+        micro_batch_tokens: tokens that go through the model at once when answers are scored.
+    """
+    prompts = [policy.renderer.encode_prompt(group.prompt) for group in groups]
+    drawn = sample(
+        policy.model,
+        prompts,
+        n=1,
+        sampling=Sampling(temperature=1.0, max_tokens=tokens, seed=seed),
+        stop_ids=policy.renderer.stop_ids,
+        pad_id=policy.renderer.pad_id,
+    )
+    answers = [answer[0] for answer in drawn]
+    texts = [policy.renderer.text_of(answer.tokens) for answer in answers]
+    lines = [
+        {
+            "step": step,
+            "index": index,
+            "prompt": group.prompt_text(),
+            "response": text,
+            "tokens": len(answer.tokens),
+            "finished": answer.finished,
+        }
+        for index, (group, text, answer) in enumerate(zip(groups, texts, answers, strict=True))
+    ]
+    lengths = [float(len(answer.tokens)) for answer in answers]
+    line = {"eval/response_length": sum(lengths) / len(lengths), "eval/distinct_2": distinct_bigrams(texts)}
+    if start is not None:
+        line["eval/kl"] = kl_from_start(policy, start, answered(prompts, answers), micro_batch_tokens)
+    return Measurement(line, {SAMPLED_LENGTH: lengths}, lines)
+
+
+def answered(prompts: Sequence[Sequence[int]], answers: Sequence[Sampled]) -> list[Encoded]:
+    """Sampled answers as Encoded Groups of one response."""
+    return [
+        Encoded(tuple(prompt), (EncodedResponse(tuple(answer.tokens), (True,) * len(answer.tokens)),))
+        for prompt, answer in zip(prompts, answers, strict=True)
+        if answer.tokens
+    ]
+
+
+def distinct_bigrams(texts: Sequence[str]) -> float:
+    """Different word pairs as a share of all word pairs: 1 is varied, near 0 says the same thing every time."""
+    pairs = [pair for text in texts for pair in zip(text.split(), text.split()[1:], strict=False)]
+    return len(set(pairs)) / len(pairs) if pairs else 0.0
+
+
+def kl_from_start(
+    policy: Policy, start: AbstractContextManager[Policy], batch: Sequence[Encoded], micro_batch_tokens: int
+) -> float:
+    r"""Estimate of :math:`KL(\pi \| \pi_{start})` in nats a response, from responses that `policy` sampled."""
+    parts = micro_batches([Example(Group(prompt=""), encoded) for encoded in batch], micro_batch_tokens)
+    laid_out = [policy.rows([example.encoded for example in part]) for part in parts]
+    with torch.inference_mode():
+        total = sum(float(policy.logprobs(rows).sum()) for rows in laid_out)
+        with start as starting:
+            total -= sum(float(starting.logprobs(rows).sum()) for rows in laid_out)
+    return total / max(1, len(batch))

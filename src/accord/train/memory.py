@@ -1,0 +1,91 @@
+"""How much memory a training will take, said before the first step, and a way out when there is not enough."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psutil
+import torch
+
+from accord.errors import ConfigError
+from accord.policy.load import Policy
+from accord.policy.logprobs import CHUNK_BYTES, KEEP_BYTES, output_head
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes by purpose. `weights` are already loaded; the rest is still to come.
+
+    Activations and logits are an estimate for one micro-batch, good to about a factor of two.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    available: int
+
+    @property
+    def to_come(self) -> int:
+        """What training will add to what is already in use."""
+        return self.gradients + self.optimizer + self.activations + self.logits
+
+    def __str__(self) -> str:
+        parts = ("weights", "gradients", "optimizer", "activations", "logits")
+        listed = ", ".join(f"{name} {_gib(getattr(self, name))}" for name in parts)
+        return f"{listed}; {_gib(self.available)} free of which {_gib(self.to_come)} will be used"
+
+
+def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, checkpointing: bool) -> MemoryEstimate:
+    """Estimate from the model's shape.
+
+    Args:
+        policy: the loaded model.
+        micro_batch_tokens: budget of padded tokens a micro-batch.
+        longest: tokens of the largest single Group's rows, which may exceed the budget.
+        checkpointing: whether activations are recomputed.
+    """
+    trainable = sum(p.numel() for p in policy.trainable().values())
+    weights = sum(p.numel() * p.element_size() for p in policy.model.parameters())
+    text = policy.model.config.get_text_config()
+    layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
+    inner = int(getattr(text, "intermediate_size", None) or 4 * hidden)
+    tokens = max(micro_batch_tokens, longest)
+    width = 2 if policy.dtype == "bf16" else 4
+    # Kept for the backward pass, per token and layer: the residual stream and norms (about 6 hidden), queries, keys,
+    # values and attention output (4 hidden), and the gated feed-forward (3 inner). Checkpointing keeps one hidden a layer.
+    per_layer = width * (10 * hidden + 3 * inner)
+    activations = tokens * (layers * width * hidden + per_layer if checkpointing else layers * per_layer)
+    rows = int(output_head(policy.model).weight.shape[0])  # type: ignore[union-attr]
+    logits = min(4 * rows * tokens, KEEP_BYTES) + 3 * min(4 * rows * tokens, CHUNK_BYTES)
+    if policy.device.type == "cuda":
+        available = torch.cuda.mem_get_info(policy.device)[0]
+    else:
+        available = psutil.virtual_memory().available
+    return MemoryEstimate(weights, 4 * trainable, 8 * trainable, activations, logits, available)
+
+
+def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, micro_batch_tokens: int) -> None:
+    """Refuse to start when the estimate exceeds what is free, and say what would help most.
+
+    Raises:
+        ConfigError: too little memory; names the switches in the order of their effect.
+    """
+    if estimate.to_come <= estimate.available:
+        return
+    ways = []
+    if not lora and estimate.gradients + estimate.optimizer > estimate.to_come / 3:
+        ways.append("--lora-r 16 (trains small adapters instead of all weights)")
+    if estimate.activations > estimate.to_come / 4:
+        ways.append(f"--micro-batch-tokens {max(256, micro_batch_tokens // 4)} (does not change the result)")
+        if not checkpointing:
+            ways.append("--gradient-checkpointing (a third more time)")
+    ways.append("a smaller model")
+    raise ConfigError(f"this training does not fit into memory: {estimate}", mend=f"Try {', or '.join(ways)}.")
+
+
+def _gib(size: int) -> str:
+    return f"{size / _GIB:.2f} GiB"

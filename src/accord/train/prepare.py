@@ -1,0 +1,278 @@
+"""From settings to everything the loop needs: policy, examples, held-out examples, the plan, the reference."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from accord.data import Dataset, Prepared, prepare, read
+from accord.errors import ConfigError, NumericsError
+from accord.objectives import resolve
+from accord.objectives.registry import validate
+from accord.objectives.vocabulary import signature_of
+from accord.policy.fingerprint import data_fingerprint
+from accord.policy.load import Policy, load_policy
+from accord.policy.reference import LogprobCache, Reference
+from accord.policy.start import starting_weights
+from accord.record import Encoded, Group
+from accord.train import distributed
+from accord.train.collate import Example, make_examples
+from accord.train.config import TrainConfig
+from accord.train.memory import estimate_memory, require_memory
+from accord.train.plan import micro_batches, plan_steps
+from accord.train.progress import Display
+from accord.train.step import Task
+
+MAX_LENGTH = 4096
+MAX_HELD_OUT = 512
+_RATES = {"preferences": 1e-6, "likelihood": 1e-5}
+_LORA_FACTOR = 10.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training, ready to start.
+
+    Attributes:
+        config: the settings, resolved: nothing is left to a default that depends on the model.
+        task: objective, policy and reference.
+        examples: what is trained on.
+        held_out: what is measured on.
+        prompts: Groups whose prompts are answered at every measurement.
+        plan: indices into `examples`, a list a step.
+        fingerprint: of data, weights and plan; a resume must agree.
+        findings: the doctor's report, for `data.json`.
+        start: opens a policy with the starting weights.
+    """
+
+    config: TrainConfig
+    task: Task
+    examples: list[Example]
+    held_out: list[Example]
+    prompts: list[Group]
+    plan: list[list[int]]
+    fingerprint: str
+    findings: dict[str, Any]
+    start: Callable[[], AbstractContextManager[Policy]]
+
+    def steps(self, first: int) -> list[list[Example]]:
+        """The examples of each step from `first` on."""
+        return [[self.examples[index] for index in step] for step in self.plan[first:]]
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Optimiser steps in which every example is seen once."""
+        seen = sum(len(step) for step in self.plan)
+        return len(self.plan) * len(self.examples) / seen
+
+
+def checked(config: TrainConfig) -> TrainConfig:
+    """The settings with all of the objective's hyperparameters, checked before anything loads."""
+    return msgspec.structs.replace(config, hyper=validate(config.objective, config.hyper))
+
+
+def prepare_run(
+    config: TrainConfig,
+    *,
+    groups: Sequence[Group] | None,
+    eval_groups: Sequence[Group] | None,
+    display: Display,
+) -> Run:
+    """Load the model, read and check the data, plan the steps, and compute the reference."""
+    objective = resolve(config.objective)
+    needs = signature_of(objective).needs
+    policy = _load(config, reward="reward" in needs)
+    config = _resolved(config, policy, needs)
+    data, held_out_data = _read(config, needs, policy, groups, eval_groups)
+    for note in data.report.lines():
+        display.say(note)
+    mismatch = "mismatched_kl" in needs
+    examples = make_examples(data.groups, data.encoded, mismatch=mismatch)
+    held_out = make_examples(held_out_data.groups, held_out_data.encoded, mismatch=mismatch) if held_out_data else []
+    plan = plan_steps(
+        [example.tokens for example in examples],
+        seed=config.seed,
+        epochs=config.epochs,
+        steps=config.steps,
+        tokens_per_step=config.tokens_per_step,
+        batch_size=config.batch_size,
+    )
+    _check_memory(config, policy, examples, display)
+    reference = None
+    if "reference" in needs or mismatch:
+        reference = Reference(policy.fingerprint(), LogprobCache())
+    findings = msgspec.to_builtins(data.report) | {"held_out_groups": len(held_out)}
+    return Run(
+        config=config,
+        task=Task(objective, config.hyper, policy, reference),
+        examples=examples,
+        held_out=held_out,
+        prompts=_fixed_prompts(held_out, config.samples) if "reward" not in needs else [],
+        plan=plan,
+        fingerprint=_fingerprint(policy, examples, plan),
+        findings=findings,
+        start=lambda: starting_weights(policy, lambda: _load(config, reward=False, lora=False)),
+    )
+
+
+def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> None:
+    """Bring the reference's log-probs of all examples into the cache; what is there already is not computed again."""
+    reference = run.task.reference
+    if reference is None:
+        return
+    examples = [*run.examples, *run.held_out]
+    batch = [example.encoded for example in examples]
+    batch += [example.mismatched for example in examples if example.mismatched is not None]
+    missing = reference.missing(batch)
+    if any(distributed.gather(len(missing))):
+        opened = run.start() if run.task.policy.adapted or not policy_is_start else None
+        with display.bar("reference", len(missing)) as bar:
+            if opened is None:
+                _compute(reference, run.task.policy, missing, run.config, bar.advance)
+            else:
+                with opened as starting:
+                    _compute(reference, starting, missing, run.config, bar.advance)
+
+
+def check_first_step(run: Run) -> None:
+    """Before any update the policy must be its own reference, token by token.
+
+    Raises:
+        NumericsError: it is not; every margin would start from a wrong place.
+    """
+    reference, policy = run.task.reference, run.task.policy
+    if reference is None:
+        return
+    batch = [example.encoded for example in micro_batches(run.steps(0)[0], run.config.micro_batch_tokens)[0]]
+    rows = policy.rows(batch)
+    with torch.inference_mode():
+        gap = float((policy.logprobs(rows) - reference.logprobs(batch, rows)).abs().max())
+    tolerance = 1e-3 if policy.dtype == "fp32" else 0.25
+    if not gap <= tolerance:
+        raise NumericsError(
+            f"policy and reference differ by {gap:.3g} nats on a token before the first step, where they must agree",
+            where=policy.source,
+            mend="The model may behave differently from call to call (dropout, quantisation, routing noise); try --dtype fp32.",
+        )
+
+
+def _compute(
+    reference: Reference, starting: Policy, missing: list[Encoded], config: TrainConfig, advance: Callable[[int], None]
+) -> None:
+    share = distributed.share(missing)
+    reference.compute(starting, share, micro_batch_tokens=config.micro_batch_tokens, advance=advance)
+    distributed.barrier()
+    reference.missing(missing)
+
+
+def _load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
+    return load_policy(
+        config.model,
+        dtype=config.dtype,
+        device=config.device,
+        lora_r=config.lora_r if lora else 0,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        reward=reward,
+        chat=config.chat,
+        seed=config.seed,
+        gradient_checkpointing=config.gradient_checkpointing,
+        trust_remote_code=config.trust_remote_code,
+    )
+
+
+def _resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:
+    """Fill in what depends on the model and the objective."""
+    limit = policy.max_positions
+    if config.max_length is not None and limit is not None and config.max_length > limit:
+        raise ConfigError(
+            f"{config.max_length} is more than the {limit} positions the model has", where="--max-length"
+        )
+    kind = "preferences" if "reference" in needs or ("prefer" in needs and "reward" not in needs) else "likelihood"
+    rate = _RATES[kind] * (_LORA_FACTOR if config.lora_r else 1.0)
+    return msgspec.structs.replace(
+        config,
+        lr=rate if config.lr is None else config.lr,
+        lora_alpha=config.lora_alpha or (2.0 * config.lora_r if config.lora_r else None),
+        max_length=config.max_length or min(limit or MAX_LENGTH, MAX_LENGTH),
+    )
+
+
+def _read(
+    config: TrainConfig,
+    needs: tuple[str, ...],
+    policy: Policy,
+    groups: Sequence[Group] | None,
+    eval_groups: Sequence[Group] | None,
+) -> tuple[Prepared, Prepared | None]:
+    """Training and held-out data, prepared alike."""
+    assert config.max_length is not None
+    settings: dict[str, Any] = {
+        "needs": needs,
+        "encoder": policy.renderer,
+        "max_length": config.max_length,
+        "overlong": config.overlong,
+    }
+    dataset = read(config.data, columns=config.columns) if groups is None else Dataset.of(groups)
+    if eval_groups is not None:
+        return prepare(dataset, **settings), prepare(Dataset.of(eval_groups), **settings)
+    if config.eval_data:
+        held_out = prepare(read(config.eval_data, columns=config.columns, split="validation"), **settings)
+        return prepare(dataset, **settings), held_out
+    return _split_by_prompt(prepare(dataset, **settings), share=config.holdout, seed=config.seed)
+
+
+def _split_by_prompt(data: Prepared, *, share: float, seed: int) -> tuple[Prepared, Prepared | None]:
+    """Set a share of the prompts aside, never the same prompt on both sides."""
+    prompts = sorted({ids.prompt for ids in data.encoded})
+    count = min(MAX_HELD_OUT, round(share * len(prompts)))
+    if count == 0:
+        return data, None
+    chosen = np.random.default_rng([seed, 7]).permutation(len(prompts))[:count]
+    aside = {prompts[index] for index in chosen.tolist()}
+    return _where(data, aside, inside=False), _where(data, aside, inside=True)
+
+
+def _where(data: Prepared, prompts: set[tuple[int, ...]], *, inside: bool) -> Prepared:
+    kept = [index for index, ids in enumerate(data.encoded) if (ids.prompt in prompts) is inside]
+    return replace(
+        data, groups=[data.groups[index] for index in kept], encoded=[data.encoded[index] for index in kept]
+    )
+
+
+def _fixed_prompts(held_out: Sequence[Example], count: int) -> list[Group]:
+    """The first held-out Groups with different prompts."""
+    by_prompt: dict[tuple[int, ...], Group] = {}
+    for example in held_out:
+        by_prompt.setdefault(example.encoded.prompt, example.group)
+    return list(by_prompt.values())[:count]
+
+
+def _check_memory(config: TrainConfig, policy: Policy, examples: Sequence[Example], display: Display) -> None:
+    estimate = estimate_memory(
+        policy,
+        micro_batch_tokens=config.micro_batch_tokens,
+        longest=max(example.rows * example.longest for example in examples),
+        checkpointing=config.gradient_checkpointing,
+    )
+    display.say(f"memory: {estimate}")
+    require_memory(
+        estimate,
+        lora=config.lora_r > 0,
+        checkpointing=config.gradient_checkpointing,
+        micro_batch_tokens=config.micro_batch_tokens,
+    )
+
+
+def _fingerprint(policy: Policy, examples: Sequence[Example], plan: list[list[int]]) -> str:
+    digest = hashlib.blake2b(policy.fingerprint().encode(), digest_size=16)
+    digest.update(data_fingerprint(example.encoded for example in examples).encode())
+    digest.update(msgspec.json.encode(plan))
+    return digest.hexdigest()

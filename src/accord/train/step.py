@@ -1,0 +1,225 @@
+"""One optimiser step: micro-batches in, one global division, one update.
+
+The value of a step is `sum(weight * loss) / sum(weight)` over everything in it, whatever the micro-batches and ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.errors import NumericsError
+from accord.objectives.monitors import monitors
+from accord.objectives.terms import Terms
+from accord.objectives.vocabulary import signature_of
+from accord.policy.load import Policy
+from accord.policy.reference import Reference
+from accord.policy.rows import Rows
+from accord.record import Group
+from accord.train import distributed
+from accord.train.collate import Example, feedback_tensors
+from accord.train.plan import micro_batches
+
+Sums = dict[str, tuple[float, float]]
+"""Metrics as (sum, count); their value is sum / count."""
+
+@dataclass(frozen=True)
+class Task:
+    """What is optimised: an objective with its hyperparameters, and the policy and reference it reads.
+
+    Attributes:
+        objective: a function of the vocabulary's tensors.
+        hyper: its keyword arguments.
+        policy: what is trained.
+        reference: needed when the objective names `reference` or `mismatched_kl`.
+    """
+
+    objective: Callable[..., Terms]
+    hyper: Mapping[str, Any]
+    policy: Policy
+    reference: Reference | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The tensors the objective names."""
+        return signature_of(self.objective).needs
+
+    def terms(self, tensors: Mapping[str, Tensor]) -> Terms:
+        """The objective's terms on the tensors of one micro-batch."""
+        return self.objective(*(tensors[name] for name in self.needs), **self.hyper)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one pass over a step's micro-batches gave, over all ranks.
+
+    Attributes:
+        loss: the step's value.
+        components: value of each component of the loss, by name.
+        metrics: (sum, count) of every monitored quantity.
+        tokens: tokens that went through the model.
+    """
+
+    loss: float
+    components: dict[str, float]
+    metrics: Sums
+    tokens: int
+
+
+Batch = tuple[list[Example], Rows]
+
+
+def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int, backward: bool) -> StepResult:
+    """Evaluate the objective on the examples of one step, and accumulate its gradients if asked.
+
+    Gradients are left in `.grad`, summed over ranks; the caller clips and updates.
+
+    Raises:
+        NumericsError: a loss is not finite; names the prompt.
+    """
+    batches: list[Batch] = [
+        (part, task.policy.rows([example.encoded for example in part]))
+        for part in distributed.share(micro_batches(examples, micro_batch_tokens))
+    ]
+    shared: dict[str, Tensor] = {}
+    if "mismatched_kl" in task.needs:
+        shared["mismatched_kl"] = mismatched_kl(task, examples, micro_batch_tokens=micro_batch_tokens)
+    denominators = _denominators(task, batches, shared)
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    with torch.set_grad_enabled(backward):
+        for batch in batches:
+            tensors = _tensors(task, batch) | shared
+            terms = task.terms(tensors)
+            loss = torch.zeros((), device=batch[1].mask.device)
+            for part in terms.components():
+                value = (part.weight * part.loss).sum() / denominators[part.name]
+                loss = loss + part.scale * value
+                _add(sums, {f"loss/{part.name}": (value.detach(), None)})
+            _require_finite(loss, terms, batch[0])
+            if backward and loss.requires_grad:
+                loss.backward()
+            _add(sums, {"loss": (loss.detach(), None)})
+            _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
+    if backward:
+        distributed.sum_tensors(_gradients(task.policy))
+    tokens = sum(example.tokens for examples_of_batch, _ in batches for example in examples_of_batch)
+    return _over_ranks({name: (pair[0], pair[1]) for name, pair in sums.items()}, tokens)
+
+
+def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int) -> Tensor:
+    """Mean over the step's mismatched rows of the summed log-ratio policy/reference, without gradient.
+
+    This is the estimate that KTO clamps at zero to get its reference point (Ethayarajh et al. 2024, section 4.1).
+    """
+    assert task.reference is not None
+    matched = [Example(example.group, example.mismatched) for example in examples if example.mismatched is not None]
+    total = torch.zeros(2, dtype=torch.float64, device=task.policy.device)
+    with torch.no_grad():
+        for part in distributed.share(micro_batches(matched, micro_batch_tokens)):
+            encoded = [example.encoded for example in part]
+            rows = task.policy.rows(encoded)
+            ratio = task.policy.logprobs(rows) - task.reference.logprobs(encoded, rows)
+            total += torch.stack([ratio.double().sum(), rows.valid.double().sum()])
+    distributed.sum_tensors([total])
+    return (total[0] / total[1].clamp_min(1.0)).float()
+
+
+def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
+    """The tensors the objective names, and those that monitors can use."""
+    examples, rows = batch
+    named = _data_tensors(task, batch)
+    if "policy" in task.needs:
+        named["policy"] = task.policy.logprobs(rows)
+    if "reward" in task.needs:
+        named["reward"] = task.policy.rewards(rows)
+    if "reference" in task.needs:
+        assert task.reference is not None
+        named["reference"] = task.reference.logprobs([example.encoded for example in examples], rows)
+    return named
+
+
+def _data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
+    """The tensors that come from the data alone."""
+    examples, rows = batch
+    feedback = feedback_tensors([example.group for example in examples], rows.valid.shape[1], task.needs)
+    return {name: tensor.to(rows.mask.device) for name, tensor in feedback.items()} | {
+        "mask": rows.mask,
+        "valid": rows.valid,
+    }
+
+
+def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The global weight of each component, from the objective itself on tensors of zeros: weights are data only."""
+    sums: dict[str, float] = defaultdict(float)
+    with torch.no_grad():
+        for batch in batches:
+            rows = batch[1]
+            zeros = {"policy": rows.mask, "reference": rows.mask, "reward": rows.valid}
+            model_outputs = {name: torch.zeros_like(like) for name, like in zeros.items()}
+            for part in task.terms(_data_tensors(task, batch) | model_outputs | shared).components():
+                sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
+    totals: dict[str, float] = defaultdict(float)
+    for of_rank in distributed.gather(dict(sums)):
+        for name, weight in of_rank.items():
+            totals[name] += weight
+    return {name: torch.tensor(total or 1.0, device=task.policy.device) for name, total in totals.items()}
+
+
+def _observed(tensors: dict[str, Tensor], terms: Terms) -> dict[str, tuple[Tensor, Tensor]]:
+    """Everything worth logging about a micro-batch, as (sum, count)."""
+    observed = monitors(tensors)
+    for part in terms.components():
+        for name, (value, weight) in part.metrics.items():
+            observed[name] = ((value * weight).sum(), weight.sum())
+    return observed
+
+
+def _require_finite(loss: Tensor, terms: Terms, examples: Sequence[Example]) -> None:
+    if bool(torch.isfinite(loss)):
+        return
+    for part in terms.components():
+        per_group = (part.weight * part.loss).detach().reshape(len(examples), -1).sum(-1)
+        for example, value in zip(examples, per_group.tolist(), strict=True):
+            if not math.isfinite(value):
+                raise NumericsError(
+                    f"the loss is {value} on the prompt {example.group.prompt_text()[:200]!r}",
+                    where=str(example.group.origin) if example.group.origin else None,
+                    mend="Lower --lr, or look at this row.",
+                )
+    raise NumericsError(f"the loss is {float(loss.detach())}", mend="Lower --lr.")
+
+
+def _gradients(policy: Policy) -> list[Tensor]:
+    """The gradient of every trained parameter; ranks that saw no data contribute zeros."""
+    gradients = []
+    for parameter in policy.trainable().values():
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    return gradients
+
+
+def _add(sums: dict[str, list[float]], values: Mapping[str, tuple[Tensor, Tensor | None]]) -> None:
+    for name, (total, count) in values.items():
+        sums[name][0] += float(total)
+        sums[name][1] += float(count) if count is not None else 0.0
+
+
+def _over_ranks(sums: Sums, tokens: int) -> StepResult:
+    """Add what every rank saw; losses are already divided, metrics keep their counts."""
+    merged: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    total_tokens = 0
+    for of_rank, tokens_of_rank in distributed.gather((sums, tokens)):
+        total_tokens += tokens_of_rank
+        for name, (total, count) in of_rank.items():
+            merged[name][0] += total
+            merged[name][1] += count
+    loss = merged.pop("loss", [0.0, 0.0])[0]
+    components = {name: merged.pop(name)[0] for name in list(merged) if name.startswith("loss/")}
+    return StepResult(loss, components, {name: (pair[0], pair[1]) for name, pair in merged.items()}, total_tokens)
