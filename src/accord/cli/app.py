@@ -1,0 +1,92 @@
+"""The command `accord`: its subcommands, and what becomes of their errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
+
+import accord
+from accord.cli.terminal import one_line
+from accord.errors import AccordError, Interrupted
+
+DEFECT = "This is a defect of Accord, not of your input. The traceback above says where; please report it."
+
+_HELP = f"""{accord.__doc__}
+
+Start with 'accord quickstart', then 'accord data check FILE' and 'accord train --help'.
+With --debug, any command shows the traceback of an error."""
+
+
+def build_app() -> App:
+    """The application with its commands registered by import path: each is imported when it is first used."""
+    app = App(
+        name="accord",
+        help=_HELP,
+        help_format="plaintext",
+        version=accord.__version__,
+        print_error=False,
+        exit_on_error=False,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    app.command(
+        "accord.cli.train:app",
+        name="train",
+        help="Train a model on your data: sft, dpo, kto, reward models and the rest.",
+    )
+    return app
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    0 is success, 1 a defect, 2 a mistake that the user can mend, 128 + n an end by signal n (130 is Ctrl-C).
+    """
+    tokens, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = build_app()(tokens)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (AccordError, CycloptsError) as error:
+        if debug:
+            traceback.print_exc()
+        _say(_sentence(error))
+        return 2
+    except Interrupted as stop:
+        _say(str(stop))
+        return 128 + stop.signal
+    except KeyboardInterrupt:
+        _say("interrupted.")
+        return 130
+    except BrokenPipeError:
+        # The reader of the pipe has left. What is still buffered goes nowhere, or the interpreter complains at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception:
+        traceback.print_exc()
+        _say(DEFECT)
+        return 1
+
+
+def _say(sentence: str) -> None:
+    sys.stderr.write(f"accord: {one_line(sentence)}\n")
+
+
+def _sentence(error: AccordError | CycloptsError) -> str:
+    """What a mistake on the command line is called; the parser's own words, but where they mislead."""
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        return f"{' '.join(error.unused_tokens)!r} is not expected here; --help shows the usage."
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
+        return f"Unknown option {error.unused_tokens[0]!r}; --help shows the usage."
+    return str(error)
+
+
+def _without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without `--debug`, and whether it was there; what follows `--` is not looked at."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    flags = [argument for argument in arguments[:end] if argument != "--debug"]
+    return [*flags, *arguments[end:]], len(flags) < end

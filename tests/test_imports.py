@@ -1,0 +1,34 @@
+"""The package as Python sees it: every module imports, every public name is there."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+import pytest
+
+import accord
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(accord.__path__, prefix="accord.")
+    if module.name != "accord.__main__"
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_imports_and_says_what_it_is(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__, f"{name} has no docstring"
+    for public in getattr(module, "__all__", ()):
+        assert hasattr(module, public), f"{name}.__all__ names {public}, which is not there"
+
+
+def test_public_names_are_listed_once() -> None:
+    assert sorted(accord._HOMES) == sorted(accord.__all__)
+    assert set(accord.__all__) <= set(dir(accord))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        accord.nothing  # noqa: B018
