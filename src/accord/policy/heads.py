@@ -53,7 +53,7 @@ def save_reward_model(model: Any, head: RewardHead, directory: Path, *, pad_id: 
     config.num_labels = 1
     config.pad_token_id = pad_id
     with torch.device("meta"):
-        classifier = AutoModelForSequenceClassification.from_config(config)
+        classifier = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     name = next(key for key in classifier.state_dict() if key.endswith("score.weight"))
     weights = {key: value for key, value in model.state_dict().items() if key in classifier.state_dict()}
     weights[name] = head.score.weight.detach().to(next(iter(weights.values())).dtype)

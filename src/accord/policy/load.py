@@ -187,6 +187,9 @@ def load_policy(
     torch.manual_seed(seed)
     if lora_r:
         policy.model = _with_adapters(network, lora_r, lora_alpha, lora_dropout)
+        if gradient_checkpointing:
+            # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.
+            policy.model.enable_input_require_grads()
     if reward:
         policy.reward_head = RewardHead.for_model(network, source)
         policy.reward_head.to(policy.device)
@@ -231,7 +234,9 @@ def _load_tokenizer(source: str, trust_remote_code: bool) -> Any:
 
 def _load_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         return AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
@@ -273,10 +278,7 @@ def _with_adapters(network: Any, rank: int, alpha: float | None, dropout: float)
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    adapted = get_peft_model(network, config)
-    if network.is_gradient_checkpointing:
-        adapted.enable_input_require_grads()
-    return adapted
+    return get_peft_model(network, config)
 
 
 def _with_stop_tokens(model: Any, renderer: Renderer) -> None:

@@ -49,10 +49,17 @@ def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
 
 def output_head(model: nn.Module) -> nn.Module:
     """The LM head of a causal language model (perhaps wrapped by adapters)."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    find: Any = getattr(model, "get_output_embeddings", None)
+    head = find() if find is not None else None
     if not isinstance(head, nn.Module):
         raise ModelError("has no LM head", mend="Give a causal language model.")
     return head
+
+
+def vocabulary_size(model: nn.Module) -> int:
+    """Number of logits the LM head gives."""
+    weight: Any = output_head(model).weight
+    return int(weight.shape[0])
 
 
 def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0) -> Tensor:
@@ -66,9 +73,9 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
     """
     selected = hidden_states(model, rows)[rows.row, rows.column]
     head = output_head(model)
-    vocabulary = int(getattr(head, "out_features", 0)) or int(head.weight.shape[0])  # type: ignore[union-attr, arg-type]
-    chunk = max(1, CHUNK_BYTES // (4 * vocabulary))
-    recompute = torch.is_grad_enabled() and 4 * vocabulary * len(selected) > KEEP_BYTES
+    row_bytes = 4 * vocabulary_size(model)
+    chunk = max(1, CHUNK_BYTES // row_bytes)
+    recompute = torch.is_grad_enabled() and row_bytes * len(selected) > KEEP_BYTES
 
     def logprobs_of(states: Tensor, targets: Tensor) -> Tensor:
         logits = finish(head(states)).float() / temperature

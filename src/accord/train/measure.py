@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,8 +24,20 @@ LABEL_MARGIN = "labelled log-prob"
 RESPONSE_LOGPROB = "log-prob per token"
 SAMPLED_LENGTH = "response length"
 
-Axes = dict[str, list[float]]
-"""One number a held-out Group, by axis; the same Groups in the same order at every measurement."""
+
+@dataclass(frozen=True)
+class Axis:
+    """One number a held-out Group, the same Groups in the same order at every measurement.
+
+    Attributes:
+        name: what the number is.
+        values: one a Group.
+        clusters: the prompt each Group belongs to; Groups of one prompt are not independent.
+    """
+
+    name: str
+    values: list[float]
+    clusters: list[str]
 
 
 @dataclass(frozen=True)
@@ -33,12 +46,12 @@ class Measurement:
 
     Attributes:
         line: numbers for `metrics.jsonl`.
-        axes: one number a held-out Group.
+        axes: one number a held-out Group, by axis.
         answers: the fixed prompts' sampled answers, as lines of `samples.jsonl`.
     """
 
     line: dict[str, float] = field(default_factory=dict)
-    axes: Axes = field(default_factory=dict)
+    axes: list[Axis] = field(default_factory=list)
     answers: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -51,11 +64,13 @@ def measure_held_out(task: Task, examples: Sequence[Example], *, micro_batch_tok
     - Otherwise: the mean log-prob per token of the responses.
     """
     result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=False)
-    return Measurement(numbers(result, "eval/"), _axes(task, examples, micro_batch_tokens))
+    axis = _held_out_axis(task, examples, micro_batch_tokens)
+    return Measurement(numbers(result, "eval/"), [axis] if axis.values else [])
 
 
-def _axes(task: Task, examples: Sequence[Example], micro_batch_tokens: int) -> Axes:
-    found: dict[int, tuple[str, float]] = {}
+def _held_out_axis(task: Task, examples: Sequence[Example], micro_batch_tokens: int) -> Axis:
+    name = _axis_name(task)
+    found: dict[int, float] = {}
     for part in micro_batches(examples, micro_batch_tokens):
         rows = task.policy.rows([example.encoded for example in part])
         groups = [example.group for example in part]
@@ -66,23 +81,29 @@ def _axes(task: Task, examples: Sequence[Example], micro_batch_tokens: int) -> A
                 strength = task.policy.rewards(rows)
             else:
                 strength = seq_mean(task.policy.logprobs(rows), rows.mask)
-        if "prefer" in task.needs:
+        if name == PREFERENCE_ACCURACY:
             difference = strength.unsqueeze(-1) - strength.unsqueeze(-2)
             right = (difference > 0).float() + 0.5 * (difference == 0).float()
-            axis, value, weight = PREFERENCE_ACCURACY, (right * prefer).sum((1, 2)), prefer.sum((1, 2))
-        elif "label" in task.needs:
-            axis, value, weight = LABEL_MARGIN, (strength * label).sum(1), label.abs().sum(1)
+            value, weight = (right * prefer).sum((1, 2)), prefer.sum((1, 2))
+        elif name == LABEL_MARGIN:
+            value, weight = (strength * label).sum(1), label.abs().sum(1)
         else:
-            axis, value, weight = RESPONSE_LOGPROB, (strength * rows.valid).sum(1), rows.valid.sum(1)
+            value, weight = (strength * rows.valid).sum(1), rows.valid.sum(1)
         for example, total, count in zip(part, value.tolist(), weight.tolist(), strict=True):
             if count > 0:
-                found[id(example)] = (axis, total / count)
-    axes: Axes = {}
-    for example in examples:
-        if id(example) in found:
-            axis, value_of_group = found[id(example)]
-            axes.setdefault(axis, []).append(value_of_group)
-    return axes
+                found[id(example)] = total / count
+    measured = [example for example in examples if id(example) in found]
+    return Axis(name, [found[id(example)] for example in measured], [_cluster(example) for example in measured])
+
+
+def _axis_name(task: Task) -> str:
+    if "prefer" in task.needs:
+        return PREFERENCE_ACCURACY
+    return LABEL_MARGIN if "label" in task.needs else RESPONSE_LOGPROB
+
+
+def _cluster(example: Example) -> str:
+    return hashlib.blake2b(repr(example.encoded.prompt).encode(), digest_size=8).hexdigest()
 
 
 def sample_answers(
@@ -132,7 +153,7 @@ def sample_answers(
     line = {"eval/response_length": sum(lengths) / len(lengths), "eval/distinct_2": distinct_bigrams(texts)}
     if start is not None:
         line["eval/kl"] = kl_from_start(policy, start, answered(prompts, answers), micro_batch_tokens)
-    return Measurement(line, {SAMPLED_LENGTH: lengths}, lines)
+    return Measurement(line, [Axis(SAMPLED_LENGTH, lengths, [str(index) for index in range(len(lengths))])], lines)
 
 
 def answered(prompts: Sequence[Sequence[int]], answers: Sequence[Sampled]) -> list[Encoded]:

@@ -9,7 +9,7 @@ import torch
 
 from accord.errors import ConfigError
 from accord.policy.load import Policy
-from accord.policy.logprobs import CHUNK_BYTES, KEEP_BYTES, output_head
+from accord.policy.logprobs import CHUNK_BYTES, KEEP_BYTES, vocabulary_size
 
 _GIB = 2**30
 
@@ -59,8 +59,8 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
     # values and attention output (4 hidden), and the gated feed-forward (3 inner). Checkpointing keeps one hidden a layer.
     per_layer = width * (10 * hidden + 3 * inner)
     activations = tokens * (layers * width * hidden + per_layer if checkpointing else layers * per_layer)
-    rows = int(output_head(policy.model).weight.shape[0])  # type: ignore[union-attr]
-    logits = min(4 * rows * tokens, KEEP_BYTES) + 3 * min(4 * rows * tokens, CHUNK_BYTES)
+    row_bytes = 4 * vocabulary_size(policy.model)
+    logits = min(row_bytes * tokens, KEEP_BYTES) + 3 * min(row_bytes * tokens, CHUNK_BYTES)
     if policy.device.type == "cuda":
         available = torch.cuda.mem_get_info(policy.device)[0]
     else:

@@ -101,15 +101,15 @@ class _TensorBoard:
     def __init__(self, config: TrainConfig) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(Path(config.out) / "tensorboard"))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(Path(config.out) / "tensorboard"))
 
     def log(self, step: int, line: dict[str, Any]) -> None:
         for name, value in line.items():
             if isinstance(value, int | float):
-                self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
 
 
 class _Hosted:

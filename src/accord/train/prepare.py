@@ -220,9 +220,9 @@ def _read(
         "max_length": config.max_length,
         "overlong": config.overlong,
     }
-    dataset = read(config.data, columns=config.columns) if groups is None else Dataset.of(groups)
+    dataset = read(config.data, columns=config.columns) if groups is None else Dataset(groups=list(groups))
     if eval_groups is not None:
-        return prepare(dataset, **settings), prepare(Dataset.of(eval_groups), **settings)
+        return prepare(dataset, **settings), prepare(Dataset(groups=list(eval_groups)), **settings)
     if config.eval_data:
         held_out = prepare(read(config.eval_data, columns=config.columns, split="validation"), **settings)
         return prepare(dataset, **settings), held_out

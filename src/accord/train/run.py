@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -280,16 +280,13 @@ class _Session:
 
     def _record(self, step: int, measurements: list[Measurement], log: Log) -> None:
         line: dict[str, Any] = {"step": step}
-        axes: dict[str, list[float]] = {}
         for measurement in measurements:
             line |= measurement.line
-            axes |= measurement.axes
             _append(self.directory.samples, measurement.answers)
+            _append(self.directory.heldout, [{"step": step, **asdict(axis)} for axis in measurement.axes])
         if len(line) > 1:
             log.write(line)
             self.display.numbers(line)
-        if axes:
-            _append(self.directory.heldout, [{"step": step, "axes": axes}])
 
     def _finish(self, total: int) -> None:
         """Export the model and close the record."""

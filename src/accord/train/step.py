@@ -103,7 +103,7 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
                 _add(sums, {f"loss/{part.name}": (value.detach(), None)})
             _require_finite(loss, terms, batch[0])
             if backward and loss.requires_grad:
-                loss.backward()
+                torch.autograd.backward(loss)
             _add(sums, {"loss": (loss.detach(), None)})
             _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
     if backward:

@@ -1,0 +1,104 @@
+"""`accord train`: train, compare before with after on held-out data, write card and report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from accord.evaluate.statistics import compare
+from accord.record import Comparison, Evaluation, Group
+from accord.report import print_summary, write_card, write_report
+from accord.train.config import TrainConfig
+from accord.train.directory import RunDirectory
+from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, SAMPLED_LENGTH
+from accord.train.run import Probe, RunResult, run_training
+
+_AXES: dict[str, dict[str, Any]] = {
+    PREFERENCE_ACCURACY: {
+        "unit": "share",
+        "description": "Share of held-out pairs in which the preferred response ranks higher, a tie counting one half: "
+        "by mean log-probability per token, or by its reward if a reward model is trained.",
+    },
+    LABEL_MARGIN: {
+        "unit": "nats per token",
+        "description": "Mean log-probability per token of held-out responses, counted negative for undesirable ones.",
+    },
+    RESPONSE_LOGPROB: {
+        "unit": "nats per token",
+        "description": "Mean log-probability per token of held-out responses.",
+    },
+    SAMPLED_LENGTH: {
+        "unit": "tokens",
+        "higher_is_better": None,
+        "description": "Length of the answers to the fixed held-out prompts, sampled at temperature 1.",
+    },
+}
+_LIKELIHOOD_NOTE = (
+    "This measures likelihoods of given responses, not what the model does when it answers: "
+    "evaluate its own answers before you ship it."
+)
+
+
+def align(
+    config: TrainConfig,
+    *,
+    groups: Sequence[Group] | None = None,
+    eval_groups: Sequence[Group] | None = None,
+    probe: Probe | None = None,
+    console: Console | None = None,
+    fresh: bool = False,
+) -> RunResult:
+    """Train, judge the result on held-out data, and write `evaluation.json`, the model card and the report.
+
+    Arguments and errors are those of `accord.train.run.run_training`.
+    """
+    result = run_training(
+        config, groups=groups, eval_groups=eval_groups, probe=probe, console=console, fresh=fresh
+    )
+    conclude(result.path, held_out_evaluation(result.path))
+    if console is not None:
+        print_summary(result.path, console)
+    return result
+
+
+def conclude(path: Path, evaluation: Evaluation | None) -> None:
+    """Write a run's evaluation, and the card and report that speak of it."""
+    directory = RunDirectory(path)
+    if evaluation is not None:
+        directory.evaluation.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation)))
+    if directory.model.is_dir():
+        write_card(path)
+        directory.write_model_manifest()
+    write_report([path])
+
+
+def held_out_evaluation(path: Path) -> Evaluation | None:
+    """The first and last measurement of a run on its held-out data, compared; `None` if it measured nothing twice."""
+    lines = [msgspec.json.decode(line) for line in _lines(RunDirectory(path).heldout)]
+    comparisons = []
+    for name, settings in _AXES.items():
+        measured = sorted((line for line in lines if line["name"] == name), key=lambda line: int(line["step"]))
+        if len(measured) > 1:
+            comparisons.append(_comparison(name, measured[0], measured[-1], settings))
+    primary = next((comparison.axis for comparison in comparisons if comparison.higher_is_better is not None), None)
+    if primary is None:
+        return None
+    return Evaluation(
+        suite="held-out data",
+        comparisons=tuple(comparisons),
+        primary=primary,
+        judge={"kind": "the data's own feedback"},
+        notes=(_LIKELIHOOD_NOTE,),
+    )
+
+
+def _comparison(name: str, before: dict[str, Any], after: dict[str, Any], settings: dict[str, Any]) -> Comparison:
+    return compare(name, before["values"], after["values"], clusters=before["clusters"], **settings)
+
+
+def _lines(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines() if path.exists() else []

@@ -1,0 +1,95 @@
+"""The log-prob call against a plain forward pass, on every family of architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from accord.policy.load import Policy, load_policy
+from accord.policy.logprobs import find_finish
+from accord.policy.rows import make_rows
+from accord.record import Encoded, EncodedResponse
+from accord.testing import ARCHITECTURES, tiny_model
+
+PROMPTS = ((5, 9, 17, 33), (8, 6))
+BATCH = [
+    Encoded(PROMPTS[0], (EncodedResponse((40, 41, 42), (True,) * 3), EncodedResponse((50, 51), (True, True)))),
+    Encoded(PROMPTS[1], (EncodedResponse((60, 61, 62, 63, 64), (True, False, False, True, True)),)),
+]
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def policy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return load_policy(tiny_model(tmp_path_factory.mktemp("model"), request.param))
+
+
+def plain_logprobs(policy: Policy, prompt: tuple[int, ...], tokens: tuple[int, ...]) -> torch.Tensor:
+    """One row, no padding, the model's own logits."""
+    ids = torch.tensor([prompt + tokens])
+    logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1].float()
+    return torch.log_softmax(logits, -1).gather(-1, torch.tensor(tokens)[:, None]).squeeze(-1)
+
+
+def test_padded_rows_equal_separate_forwards(policy: Policy) -> None:
+    folded = policy.logprobs(BATCH)
+    assert folded.shape == (2, 2, 5)
+    for b, group in enumerate(BATCH):
+        for j, response in enumerate(group.responses):
+            trained = torch.tensor(response.trained)
+            expected = plain_logprobs(policy, group.prompt, response.tokens) * trained
+            torch.testing.assert_close(folded[b, j, : len(trained)], expected, atol=2e-5, rtol=0)
+    assert folded[1, 1].abs().sum() == 0, "a group without a second response contributes nothing"
+
+
+def test_gradients_equal_separate_forwards(policy: Policy) -> None:
+    policy.model.zero_grad()
+    policy.logprobs(BATCH).sum().backward()
+    together = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
+    policy.model.zero_grad()
+    for group in BATCH:
+        for response in group.responses:
+            (plain_logprobs(policy, group.prompt, response.tokens) * torch.tensor(response.trained)).sum().backward()
+    for name, p in policy.trainable().items():
+        if p.grad is not None:
+            torch.testing.assert_close(together[name], p.grad, atol=2e-4, rtol=1e-4)
+
+
+def test_recomputed_chunks_change_nothing(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy.model.zero_grad()
+    whole = policy.logprobs(BATCH)
+    whole.sum().backward()
+    expected = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
+    policy.model.zero_grad()
+    monkeypatch.setattr("accord.policy.logprobs.CHUNK_BYTES", 1)
+    monkeypatch.setattr("accord.policy.logprobs.KEEP_BYTES", 0)
+    chunked = policy.logprobs(BATCH)
+    chunked.sum().backward()
+    torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
+    for name, p in policy.trainable().items():
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, expected[name], atol=1e-5, rtol=1e-4)
+
+
+def test_soft_capping_is_found(tmp_path: Path) -> None:
+    policy = load_policy(tiny_model(tmp_path, "gemma2"))
+    cap = policy.model.config.final_logit_softcapping
+    raw = torch.tensor([1000.0])
+    assert cap and float(find_finish(policy.model)(raw)) == pytest.approx(cap)
+
+
+def test_masks_come_from_lengths_not_ids(policy: Policy) -> None:
+    pad = policy.renderer.pad_id
+    group = Encoded((5, pad, 9), (EncodedResponse((pad, 11, pad), (True,) * 3),))
+    assert make_rows([group]).mask.sum() == 3
+    torch.testing.assert_close(
+        policy.logprobs([group])[0, 0], plain_logprobs(policy, group.prompt, (pad, 11, pad)), atol=2e-5, rtol=0
+    )
+
+
+def test_temperature_divides_the_logits(policy: Policy) -> None:
+    group = BATCH[:1]
+    ids = torch.tensor([group[0].prompt + group[0].responses[0].tokens])
+    logits = policy.model(input_ids=ids).logits[0, 3:-1].float() / 2.0
+    expected = torch.log_softmax(logits, -1).gather(-1, torch.tensor([[40], [41], [42]])).squeeze(-1)
+    torch.testing.assert_close(policy.logprobs(group, temperature=2.0)[0, 0], expected, atol=2e-5, rtol=0)

@@ -1,0 +1,41 @@
+"""A tiny policy and examples with its token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from accord.objectives import OBJECTIVES
+from accord.policy.load import Policy, load_policy
+from accord.policy.reference import LogprobCache, Reference
+from accord.record import Group
+from accord.testing import tiny_model
+from accord.train.collate import Example, make_examples
+from accord.train.step import Task
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("tiny"), "llama")
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCORD_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Example]]]:
+    """An objective with a fresh policy, its reference computed, and the Groups as examples."""
+
+    def make(name: str, groups: Sequence[Group], **settings: object) -> tuple[Task, list[Example]]:
+        policy: Policy = load_policy(tiny, reward=name == "bradley_terry", **settings)  # type: ignore[arg-type]
+        encoded = [policy.renderer.encode(group) for group in groups]
+        examples = make_examples(groups, encoded, mismatch=name == "kto")
+        reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))
+        batch = [*encoded, *(example.mismatched for example in examples if example.mismatched is not None)]
+        reference.compute(policy, reference.missing(batch), micro_batch_tokens=512)
+        return Task(OBJECTIVES[name], {}, policy, reference), examples
+
+    return make

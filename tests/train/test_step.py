@@ -1,0 +1,166 @@
+"""One step: a global division, whatever the micro-batches; identities of the first step; loud failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from accord.errors import DataError, NumericsError
+from accord.objectives import OBJECTIVES
+from accord.objectives.terms import Terms
+from accord.record import Feedback, Group, Preference, Response
+from accord.testing import demonstrations, labelled_groups, preference_groups
+from accord.train.collate import Example, make_examples
+from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
+from accord.train.step import Task, run_step
+
+MakeTask = Callable[..., tuple[Task, list[Example]]]
+GROUPS = {
+    "sft": demonstrations(9),
+    "kto": labelled_groups(9),
+    **{name: preference_groups(9) for name in ("dpo", "ipo", "simpo", "orpo", "bradley_terry")},
+}
+FIRST_LOSS = {"dpo": math.log(2), "ipo": (1 / 0.2) ** 2, "kto": 0.5, "bradley_terry": math.log(2)}
+
+
+def gradients(task: Task) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in task.policy.trainable().items() if p.grad is not None}
+
+
+def move(task: Task) -> None:
+    """Leave the starting point, so that margins are not all zero."""
+    with torch.no_grad():
+        torch.manual_seed(1)
+        for p in task.policy.trainable().values():
+            p.add_(0.02 * torch.randn_like(p))
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_micro_batch_size_changes_nothing(name: str, make_task: MakeTask) -> None:
+    task, examples = make_task(name, GROUPS[name])
+    move(task)
+    seen = []
+    for tokens in (10_000, 150, 1):
+        task.policy.model.zero_grad()
+        if task.policy.reward_head is not None:
+            task.policy.reward_head.zero_grad()
+        result = run_step(task, examples, micro_batch_tokens=tokens, backward=True)
+        seen.append((result, gradients(task)))
+    whole, whole_gradients = seen[0]
+    for result, split_gradients in seen[1:]:
+        assert result.loss == pytest.approx(whole.loss, rel=1e-5)
+        assert result.tokens == whole.tokens
+        assert set(result.metrics) == set(whole.metrics)
+        for metric, (total, count) in whole.metrics.items():
+            assert result.metrics[metric] == pytest.approx((total, count), rel=1e-4, abs=1e-4)
+        for parameter, gradient in whole_gradients.items():
+            torch.testing.assert_close(split_gradients[parameter], gradient, rtol=1e-3, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_order_of_groups_changes_nothing(name: str, make_task: MakeTask) -> None:
+    task, examples = make_task(name, GROUPS[name])
+    move(task)
+    forward = run_step(task, examples, micro_batch_tokens=300, backward=False)
+    backward = run_step(task, examples[::-1], micro_batch_tokens=300, backward=False)
+    assert backward.loss == pytest.approx(forward.loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(("name", "loss"), FIRST_LOSS.items())
+def test_the_first_loss_is_the_one_on_paper(name: str, loss: float, make_task: MakeTask) -> None:
+    task, examples = make_task(name, GROUPS[name])
+    assert run_step(task, examples, micro_batch_tokens=300, backward=False).loss == pytest.approx(loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dpo", "kto"])
+def test_adapters_start_at_the_reference(name: str, make_task: MakeTask) -> None:
+    task, examples = make_task(name, GROUPS[name], lora_r=4)
+    assert run_step(task, examples, micro_batch_tokens=300, backward=False).loss == pytest.approx(
+        FIRST_LOSS[name], abs=1e-6
+    )
+    move(task)
+    assert task.reference is not None
+    with torch.no_grad(), task.policy.start():
+        rows = task.policy.rows([examples[0].encoded])
+        started = task.policy.logprobs(rows)
+    torch.testing.assert_close(started, task.reference.logprobs([examples[0].encoded], rows), atol=1e-5, rtol=0)
+
+
+def test_a_token_mean_is_over_the_whole_step(make_task: MakeTask) -> None:
+    task, examples = make_task("sft", GROUPS["sft"])
+    result = run_step(task, examples, micro_batch_tokens=1, backward=False)
+    with torch.no_grad():
+        total = sum(float(task.policy.logprobs([example.encoded]).sum()) for example in examples)
+    tokens = sum(sum(response.trained) for example in examples for response in example.encoded.responses)
+    assert result.loss == pytest.approx(-total / tokens, rel=1e-5)
+
+
+def test_the_order_of_components_and_their_divisions(make_task: MakeTask) -> None:
+    task, examples = make_task("orpo", GROUPS["orpo"])
+    result = run_step(task, examples, micro_batch_tokens=200, backward=False)
+    assert len(result.components) == 2
+    one = run_step(task, examples, micro_batch_tokens=10_000, backward=False)
+    assert result.components == pytest.approx(one.components, rel=1e-5)
+
+
+def test_a_loss_that_is_not_finite_names_the_prompt(make_task: MakeTask) -> None:
+    task, examples = make_task("sft", GROUPS["sft"])
+
+    def broken(policy: torch.Tensor, mask: torch.Tensor) -> Terms:
+        loss = policy.sum((1, 2))
+        return Terms(torch.where(torch.arange(len(loss)) == 1, loss * float("nan"), loss), torch.ones(len(loss)))
+
+    bad = Task(broken, {}, task.policy)
+    with pytest.raises(NumericsError, match="the loss is nan on the prompt 'Tell me about"):
+        run_step(bad, examples, micro_batch_tokens=10_000, backward=True)
+
+
+def test_mismatched_rows_never_repeat_the_prompt() -> None:
+    pair = preference_groups(1)[0]
+    groups = [pair, pair, Group("another prompt", (Response("yes"),))]
+    from accord.record import Encoded, EncodedResponse
+
+    answer = EncodedResponse((7, 8), (True, True))
+    encoded = [Encoded((1,), (answer,)), Encoded((1,), (answer,)), Encoded((2,), (EncodedResponse((9,), (True,)),))]
+    mismatched = [example.mismatched for example in make_examples(groups, encoded, mismatch=True)]
+    assert [other.prompt for other in mismatched if other] == [(1,), (1,), (2,)]
+    assert [other.responses[0].tokens for other in mismatched if other] == [(9,), (9,), (7, 8)]
+    with pytest.raises(DataError, match="same prompt"):
+        make_examples(groups[:2], encoded[:2], mismatch=True)
+
+
+def test_one_kto_row_has_a_reference_point(make_task: MakeTask) -> None:
+    task, examples = make_task("kto", GROUPS["kto"])
+    move(task)
+    lone = run_step(task, examples[:1], micro_batch_tokens=300, backward=False)
+    assert math.isfinite(lone.loss)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_thirty_steps_lower_the_loss(name: str, make_task: MakeTask) -> None:
+    task, examples = make_task(name, GROUPS[name])
+    optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
+    rate = learning_rate_schedule(3e-3, 30, schedule="constant", warmup=0)
+    steps = [examples] * 30
+    losses = [
+        update.result.loss
+        for update in optimise(
+            task, steps, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000
+        )
+    ]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_swapped_preferences_learn_the_opposite(make_task: MakeTask) -> None:
+    swapped = [
+        Group(group.prompt, group.responses, (Feedback("dataset", preferences=(Preference(1, 0),)),))
+        for group in GROUPS["dpo"]
+    ]
+    task, examples = make_task("dpo", GROUPS["dpo"])
+    optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
+    rate = learning_rate_schedule(3e-3, 20, schedule="constant", warmup=0)
+    backwards = make_examples(swapped, [example.encoded for example in examples], mismatch=False)
+    list(optimise(task, [backwards] * 20, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000))
+    assert run_step(task, examples, micro_batch_tokens=10_000, backward=False).loss > math.log(2)
