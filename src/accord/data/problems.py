@@ -22,6 +22,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
         message: one sentence.
         path: the file.
         line: its line; in Parquet, Arrow and hub data the row's number, from 1.
+        lost: whether the row gave no Group.
     """
 
     kind: str
@@ -29,6 +30,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     path: str | None = None
     line: int | None = None
+    lost: bool = False
 
     @property
     def where(self) -> str:
@@ -36,9 +38,10 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
         return "" if self.path is None else str(Origin(self.path, self.line))
 
 
-def problem_at(origin: Origin | None, kind: str, severity: Severity, message: str) -> Problem:
+def problem_at(origin: Origin | None, kind: str, severity: Severity, message: str, *, lost: bool = False) -> Problem:
     """A Problem at the place a Group was read from."""
-    return Problem(kind, severity, message, origin.path if origin else None, origin.line if origin else None)
+    path, line = (None, None) if origin is None else (origin.path, origin.line)
+    return Problem(kind, severity, message, path, line, lost)
 
 
 def references(places: Sequence[str], limit: int = 5) -> str:

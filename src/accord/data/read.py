@@ -44,6 +44,11 @@ class Dataset:
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, groups: Iterable[Group]) -> Dataset:
+        """A Dataset of Groups that are already in memory."""
+        return cls(groups=list(groups))
+
 
 def read(
     sources: Sequence[str],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from msgspec.structs import replace
 
@@ -21,23 +22,37 @@ from accord.record.convert import (
 from accord.record.types import Feedback, Group
 
 
-def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = None) -> tuple[list[Group], list[str]]:
+@dataclass(frozen=True)
+class Adapted:
+    """Groups in the form an objective needs.
+
+    Attributes:
+        groups: those that can be used, in their order.
+        left_out: those that carry nothing the objective can use.
+        notes: a sentence for each conversion, with what it lost.
+    """
+
+    groups: list[Group]
+    left_out: list[Group]
+    notes: list[str]
+
+
+def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = None) -> Adapted:
     """Bring Groups into the form an objective needs, and say what was done and lost.
 
     Args:
         groups: the data.
         needs: names of the tensors that the objective takes (`accord.objectives.vocabulary`). `prefer` is taken from
             preferences, else scores, else labels; `label` from labels, else from what gives preferences; `score` from
-            scores; an objective that needs none of them trains on the best or only response.
-        axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first given.
-
-    Returns:
-        The usable Groups in their order, and a sentence for each conversion and for the Groups left out.
+            scores; an objective that needs none of them trains on the best, the desirable or the only responses.
+        axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first that has
+            what is needed.
     """
     steps = [step for need, step in _STEPS.items() if need in needs] or [_demonstration]
-    if "prefer" in needs:
-        groups = _with_counterparts(groups)
     counts: Counter[Callable[..., object]] = Counter()
+    total = len(groups)
+    if "prefer" in needs:
+        groups = _with_counterparts(groups, counts)
     several_axes = 0
     kept: list[Group] = []
     left_out: list[Group] = []
@@ -51,22 +66,16 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
             left_out.append(group)
         else:
             kept.append(adapted)
-    return kept, list(_notes(counts, several_axes, axis, left_out, len(groups)))
+    return Adapted(kept, left_out, list(_notes(counts, several_axes, axis, total)))
 
 
-def _notes(
-    counts: Counter[Callable[..., object]], several_axes: int, axis: str | None, left_out: list[Group], total: int
-) -> Iterator[str]:
+def _notes(counts: Counter[Callable[..., object]], several_axes: int, axis: str | None, total: int) -> Iterator[str]:
     for conversion, count in counts.items():
         name = conversion.__name__.replace("_", " ")
-        yield f"{count} of {total} groups: {name}; lost: {loses(conversion)}"
+        yield f"{name}: {count} of {total} groups; lost: {loses(conversion)}"
     if several_axes:
         used = axis or "the first"
-        yield f"{several_axes} groups are judged on several axes; {used} is used, the others are left out"
-    if left_out:
-        places = ", ".join(str(group.origin or "unknown origin") for group in left_out[:5])
-        more = f" and {len(left_out) - 5} more" if len(left_out) > 5 else ""
-        yield f"{len(left_out)} of {total} groups carry nothing the objective can use and are left out: {places}{more}"
+        yield f"{several_axes} of {total} groups are judged on several axes; {used} is used, the others are left out"
 
 
 def _preference(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
@@ -126,7 +135,7 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
 }
 
 
-def _with_counterparts(groups: Sequence[Group]) -> list[Group]:
+def _with_counterparts(groups: Sequence[Group], counts: Counter[Callable[..., object]]) -> list[Group]:
     """Join single labelled responses to the same prompt: only together do they make a preference."""
     alone: dict[object, list[Group]] = {}
     for group in groups:
@@ -137,6 +146,8 @@ def _with_counterparts(groups: Sequence[Group]) -> list[Group]:
         same = alone.get(group.prompt, []) if len(group.responses) == 1 and any(group.labels()) else [group]
         if same[0] is group:
             merged.extend(merge_prompts(same))
+            if len(same) > 1:
+                counts[merge_prompts] += len(same)
     return merged
 
 

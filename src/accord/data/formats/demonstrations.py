@@ -46,7 +46,9 @@ def conversation(column: str) -> Callable[[Row], Group | Problem]:
             return Group(messages, origin=row.origin)
         prompt, response = split_conversation(row, messages[: answers[-1] + 1])
         if response is None:
-            return problem_at(row.origin, "no prompt", "error", "the conversation has no turn before the assistant's")
+            return problem_at(
+                row.origin, "no prompt", "error", "the conversation has no turn before the assistant's", lost=True
+            )
         identifier = row.values.get("id")
         return Group(prompt, (response,), id=None if identifier is None else str(identifier), origin=row.origin)
 

@@ -42,6 +42,7 @@ def transcripts(row: Row) -> Group | Problem:
             "prefixes differ",
             "warning",
             "chosen and rejected differ before the assistant's last turn; the pair is left out",
+            lost=True,
         )
     return pair_of(row, chosen[:-1], Response(chosen[-1].content), Response(rejected[-1].content), source="human")
 

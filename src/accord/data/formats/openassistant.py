@@ -101,7 +101,7 @@ def _groups(nodes: list[_Node]) -> Iterator[Item]:
         path = _path(node, by_identifier)
         if path is None:
             message = f"a message before {node.identifier!r} is missing or deleted; its answers are left out"
-            yield Problem("broken thread", "warning", message, node.row.path, node.row.line)
+            yield Problem("broken thread", "warning", message, node.row.path, node.row.line, lost=True)
             continue
         answers = sorted(node.answers, key=lambda answer: (answer.rank is None, answer.rank or 0.0))
         group = Group(

@@ -65,6 +65,7 @@ def text_without_prompt(row: Row) -> Group | Problem:
             "error",
             "there is no prompt column, and chosen and rejected share no first line to cut a prompt from; "
             "name the prompt's column with --columns prompt=NAME",
+            lost=True,
         )
     return pair_of(row, chosen[:cut], Response(chosen[cut:]), Response(rejected[cut:]))
 
@@ -92,7 +93,7 @@ def chat_without_prompt(row: Row) -> Group | Problem:
     chosen, rejected = messages_of(row, "chosen"), messages_of(row, "rejected")
     cut = _shared_turns(chosen, rejected)
     if cut == 0:
-        return problem_at(row.origin, "no prompt", "error", "chosen and rejected share no first turn")
+        return problem_at(row.origin, "no prompt", "error", "chosen and rejected share no first turn", lost=True)
     return pair_of(row, chosen[:cut], response_of(row, chosen[cut:]), response_of(row, rejected[cut:]))
 
 
