@@ -1,0 +1,227 @@
+"""The in-process sampler: n answers to each prompt, with their log-probabilities.
+
+Each prompt is read once and its cache shared by its samples; finished rows leave the batch. A row's random numbers
+follow from (seed, prompt, sample, position) alone, so what is drawn does not depend on how rows are batched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from accord.errors import ConfigError, ModelError, NumericsError
+from accord.policy.decoding import CachedDecoder, Network, PlainDecoder, evaluating
+from accord.policy.draw import draw, greedy, nucleus
+
+BATCH_TOKENS = 32768
+"""Prompt and response tokens that are held in the cache at once."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of finished samples and their total."""
+
+Row = tuple[int, int]
+"""The index of a prompt and of one of its samples."""
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How to draw.
+
+    Attributes:
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: draw among the most likely tokens that together have this probability.
+        max_tokens: longest answer; an answer that reaches it counts as unfinished.
+        seed: the same seed draws the same answers.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for flag, value, fits, allowed in (
+            ("--temperature", self.temperature, 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
+            ("--top-p", self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            ("--max-tokens", self.max_tokens, self.max_tokens >= 1, "at least 1"),
+            ("--seed", self.seed, self.seed >= 0, "0 or more"),
+        ):
+            if not fits:
+                raise ConfigError(f"{value} is out of range", where=flag, mend=f"Give {allowed}.")
+
+
+class Sampled(msgspec.Struct, frozen=True):
+    """One answer.
+
+    Attributes:
+        tokens: the ids, the stop token included where one was drawn.
+        logprobs: log-probability of each token under the distribution it was drawn from: the softmax of the logits
+            over the temperature, renormalised over the kept tokens under `top_p`; at temperature 0 that of the logits.
+        finished: whether it ends in a stop token.
+    """
+
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finished: bool
+
+
+def sample(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    *,
+    n: int,
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    pad_id: int,
+    batch_tokens: int = BATCH_TOKENS,
+    progress: Progress | None = None,
+    name_of: Callable[[int], str] = "prompt {}".format,
+) -> list[list[Sampled]]:
+    """Draw `n` answers to each prompt.
+
+    Args:
+        model: a transformers causal LM, perhaps wrapped by peft. It samples in evaluation mode and is returned to the
+            mode it was in. For bf16 compute, call inside `torch.autocast`.
+        prompts: token ids; none is empty.
+        n: answers a prompt.
+        sampling: how to draw.
+        stop_ids: an answer ends with the first of these.
+        pad_id: fills rows of different lengths; never seen by the model's attention.
+        batch_tokens: bound on prompt plus response tokens in a batch; memory, not results, depends on it.
+        progress: told how many answers are finished.
+        name_of: what errors call the prompt of an index.
+
+    Returns:
+        For each prompt its answers, in order. An answer also ends, unfinished, at the model's longest sequence.
+
+    Raises:
+        ModelError: a prompt is empty or leaves no room for an answer; names it.
+        NumericsError: the logits are not finite numbers; names the prompt.
+    """
+    answers: dict[Row, Sampled] = {}
+    with evaluating(model):
+        network = Network(model)
+        room = _room(prompts, sampling.max_tokens, network.limit, name_of)
+        for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
+            batch = _Batch(network, prompts, rows, room, sampling, stop_ids, pad_id)
+            for row, answer in batch.run(name_of):
+                answers[row] = answer
+                if progress is not None:
+                    progress(len(answers), len(prompts) * n)
+    return [[answers[prompt, index] for index in range(n)] for prompt in range(len(prompts))]
+
+
+class _Batch:
+    """Rows that are decoded together."""
+
+    def __init__(
+        self,
+        network: Network,
+        prompts: Sequence[Sequence[int]],
+        rows: list[Row],
+        room: list[int],
+        sampling: Sampling,
+        stop_ids: Sequence[int],
+        pad_id: int,
+    ) -> None:
+        self._decoder = CachedDecoder(network, pad_id) if network.caches else PlainDecoder(network)
+        self._prompts, self._rows, self._sampling = prompts, rows, sampling
+        self._limits = torch.tensor([room[prompt] for prompt, _ in rows], device=network.device)
+        self._stops = torch.tensor(list(stop_ids), dtype=torch.long, device=network.device)
+
+    def run(self, name_of: Callable[[int], str]) -> Iterator[tuple[Row, Sampled]]:
+        """Decode to the end; rows come as they end."""
+        indices = list(dict.fromkeys(prompt for prompt, _ in self._rows))
+        local = {prompt: position for position, prompt in enumerate(indices)}
+        logits = self._decoder.start([self._prompts[i] for i in indices], [local[prompt] for prompt, _ in self._rows])
+        device, steps = logits.device, int(self._limits.max())
+        uniforms = torch.from_numpy(_uniforms(self._rows, steps, self._sampling.seed)).to(device)
+        tokens = torch.zeros(len(self._rows), steps, dtype=torch.long, device=device)
+        logprobs = torch.zeros(len(self._rows), steps, device=device)
+        alive = torch.arange(len(self._rows), device=device)
+        for step in range(steps):
+            drawn, drawn_logprobs = self._draw(logits, uniforms[alive, step])
+            self._check(drawn_logprobs, alive, name_of)
+            tokens[alive, step], logprobs[alive, step] = drawn, drawn_logprobs
+            stopped = torch.isin(drawn, self._stops)
+            ended = stopped | (self._limits[alive] == step + 1)
+            if bool(ended.any()):
+                yield from self._collect(alive[ended], stopped[ended], tokens, logprobs, step + 1)
+                going = (~ended).nonzero()[:, 0]
+                if not len(going):
+                    return
+                alive, drawn = alive[going], drawn[going]
+                self._decoder.keep(going)
+            logits = self._decoder.advance(drawn)
+
+    def _draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
+        temperature, top_p = self._sampling.temperature, self._sampling.top_p
+        if temperature == 0:
+            return greedy(logits)
+        logits = logits / temperature
+        return draw(nucleus(logits, top_p) if top_p < 1 else logits, uniforms)
+
+    def _check(self, logprobs: Tensor, alive: Tensor, name_of: Callable[[int], str]) -> None:
+        wrong = ~torch.isfinite(logprobs)
+        if bool(wrong.any()):
+            prompt, _ = self._rows[int(alive[wrong][0])]
+            raise NumericsError(
+                "the model's next-token distribution is not finite",
+                where=name_of(prompt),
+                mend="The weights may have diverged: lower the learning rate, or sample in fp32.",
+            )
+
+    def _collect(
+        self, ended: Tensor, stopped: Tensor, tokens: Tensor, logprobs: Tensor, length: int
+    ) -> Iterator[tuple[Row, Sampled]]:
+        columns = (tokens[ended, :length].tolist(), logprobs[ended, :length].tolist())
+        for row, finished, ids, values in zip(ended.tolist(), stopped.tolist(), *columns, strict=True):
+            yield self._rows[row], Sampled(tuple(ids), tuple(values), finished)
+
+
+def _room(
+    prompts: Sequence[Sequence[int]], max_tokens: int, limit: int | None, name_of: Callable[[int], str]
+) -> list[int]:
+    """How many tokens each prompt's answer may have."""
+    room = []
+    for index, prompt in enumerate(prompts):
+        left = max_tokens if limit is None else min(max_tokens, limit - len(prompt))
+        if not len(prompt):
+            raise ModelError("an empty prompt cannot be answered", where=name_of(index))
+        if left < 1:
+            raise ModelError(
+                f"{len(prompt)} tokens leave no room for an answer; the model takes {limit}",
+                where=name_of(index),
+                mend="Shorten or drop the prompt.",
+            )
+        room.append(left)
+    return room
+
+
+def _batches(
+    prompts: Sequence[Sequence[int]], n: int, max_tokens: int, batch_tokens: int, *, mixed: bool
+) -> Iterator[list[Row]]:
+    """Rows in batches of similar lengths within the budget; of equal lengths unless `mixed`. At least one row each."""
+    batch: list[Row] = []
+    shortest = 0
+    for prompt in sorted(range(len(prompts)), key=lambda index: len(prompts[index])):
+        length = len(prompts[prompt])
+        for index in range(n):
+            full = (len(batch) + 1) * (length + max_tokens) > batch_tokens
+            if batch and (full or (not mixed and length != shortest)):
+                yield batch
+                batch = []
+            if not batch:
+                shortest = length
+            batch.append((prompt, index))
+    if batch:
+        yield batch
+
+
+def _uniforms(rows: Sequence[Row], steps: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """One uniform number a row and step; each row has a stream of its own."""
+    return np.stack([np.random.default_rng((seed, prompt, index)).random(steps) for prompt, index in rows])
