@@ -213,9 +213,11 @@ def test_sampled_tokens_are_kept_as_they_are() -> None:
         Response("Yes", tokens=odd),
         Response("Yes", finished=False),
         Response("Yes", tokens=(99999, 3)),
+        Response("es", tokens=(99999, *b"es")),
     )
     rows = renderer.encode(Group("Hi", responses)).responses
-    assert [row.tokens for row in rows] == [(*odd, end), odd, (*b"Yes", end), tuple(b"Yes"), (*b"Yes", end)]
+    again = (*b"Yes", end)
+    assert [row.tokens for row in rows] == [(*odd, end), odd, again, tuple(b"Yes"), again, (99999, *b"es")]
     assert all(all(row.trained) for row in rows)
 
 

@@ -59,7 +59,7 @@ class Renderer:
         self._default_template = False
         self._turns: TurnFormat | None = None
         self._turn_end: tuple[int, ...] = ()
-        self._vocabulary = len(tokenizer)
+        self._around = ("", "")  # what decoding shows before and after the text of an answer
         self._encoder = TextEncoder(tokenizer)
         if self._wraps_text:
             self._turn_format()
@@ -105,8 +105,10 @@ class Renderer:
         stops = set(self.stop_ids)
         length = next((position for position, token in enumerate(tokens) if token in stops), len(tokens))
         text = self._decode(tokens[:length], skip_special_tokens=True)
-        chat = self._wraps_text if prompt is None else self._is_chat(prompt)
-        return text.removeprefix(self._turn_format().lead) if chat else text
+        if not (self._wraps_text if prompt is None else self._is_chat(prompt)):
+            return text
+        before, after = self._around
+        return text.removeprefix(before).removesuffix(after if length < len(tokens) else "")
 
     @property
     def stop_ids(self) -> tuple[int, ...]:
@@ -208,7 +210,7 @@ class Renderer:
         return ids + (self._text_end() if turns is None else self._turn_end)
 
     def _reads_as(self, tokens: tuple[int, ...], text: str, prompt: Prompt) -> bool:
-        return max(tokens, default=0) < self._vocabulary and self.text_of(tokens, prompt=prompt) == text
+        return self.text_of(tokens, prompt=prompt) == text
 
     def _text_end(self) -> tuple[int, ...]:
         if self._eos is None:
@@ -227,7 +229,10 @@ class Renderer:
                 self._default_template = True
             self._encoder, self._turns = read_template(self.tokenizer)
             end = self._turns.end
-            self._turn_end = self._text_end() if end is None else tuple(self._encoder.encode(end))
+            self._turn_end = self._text_end() if end is None else tuple(self._encoder.encode(end, after="x"))
+            probe = self._encoder.encode(self._turns.lead + "x", after=self._turns.anchor)
+            before, _, after = self._decode([*probe, *self._turn_end[:-1]], skip_special_tokens=True).rpartition("x")
+            self._around = (before, after)
         return self._turns
 
     def _hidden(self, messages: Sequence[Message]) -> list[Message]:

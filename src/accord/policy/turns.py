@@ -95,7 +95,8 @@ def read_template(tokenizer: Any) -> tuple[TextEncoder, TurnFormat]:
     lead = before.removeprefix(asked) if before.startswith(asked) else ""
     header = ""
     if silent == asked and lead.strip():  # the template ignores add_generation_prompt: its assistant header serves
-        header, lead = lead, ""
+        header = lead.rstrip(" ")
+        lead = lead.removeprefix(header)
     return encoder, TurnFormat(
         header=header,
         anchor=encoder.from_last_marker(asked + header),
