@@ -160,9 +160,9 @@ def test_messages_without_an_answer_are_a_bare_prompt(write: Write) -> None:
 
 def test_message_content_in_parts(write: Write) -> None:
     parts = [{"type": "text", "text": "hel"}, {"type": "text", "text": "lo"}]
-    turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "b"}]
+    turns: list[dict[str, Any]] = [{"role": "user", "content": parts}, {"role": "assistant", "content": "b"}]
     assert only(read([write({"messages": turns})])).prompt == (user("hello"),)
-    turns[0]["content"] = [{"type": "image", "url": "x"}]
+    turns = [{"role": "user", "content": [{"type": "image", "url": "x"}]}]
     with pytest.raises(DataError, match=r"messages\[0\].content. holds something other than text"):
         read([write({"messages": turns})])
 

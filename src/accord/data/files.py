@@ -96,7 +96,7 @@ def _open_xz(path: Path) -> IO[bytes]:
 
 
 def _open_zstd(path: Path) -> IO[bytes]:
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
 
     return io.BufferedReader(pyarrow.input_stream(str(path), compression="zstd"))
 
@@ -257,7 +257,7 @@ def _text_lines(file: IO[bytes], path: Path) -> Iterator[str]:
 
 def _read_parquet(file: IO[bytes], path: Path) -> Rows:
     import pyarrow
-    import pyarrow.parquet
+    import pyarrow.parquet  # type: ignore[import-untyped]
 
     source = file if file.seekable() and isinstance(file, io.BufferedReader) else pyarrow.BufferReader(file.read())
     number = 0

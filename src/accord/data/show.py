@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 
 from rich.console import Group as Stack
@@ -109,6 +110,11 @@ def _counts(counts: dict[str, int]) -> str:
 
 
 def printable(text: str, style: str = "") -> Text:
-    """Text with everything a terminal could obey made visible; line breaks and tabs stay."""
-    shown = "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
-    return Text(shown, style=style)
+    r"""Text with everything that a terminal could obey spelled out (`\x1b`); line breaks and tabs stay."""
+    return Text("".join(one if _is_harmless(one) else ascii(one)[1:-1] for one in text), style=style)
+
+
+def _is_harmless(character: str) -> bool:
+    # Cc holds the control characters, with which escape sequences start; Cf invisible formatting, among it the signs
+    # that reverse the direction of writing. The joiners U+200C and U+200D belong to scripts and emoji.
+    return character in "\n\t\u200c\u200d" or unicodedata.category(character) not in ("Cc", "Cf", "Cs")

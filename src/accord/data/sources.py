@@ -85,7 +85,7 @@ def _split_of(relative: Path) -> str | None:
 
 
 def _saved_table(source: str, split: str) -> Table:
-    import datasets
+    import datasets  # type: ignore[import-untyped]
 
     try:
         saved = datasets.load_from_disk(source)

@@ -85,7 +85,7 @@ FORMATS: tuple[Format, ...] = (
     Format("ShareGPT", ("conversations",), each(demonstrations.conversation("conversations")), _has_from),
     Format("verifiable prompts", ("prompt", "ground_truth"), each(ranked.verifiable("ground_truth"))),
     Format("verifiable prompts", ("prompt", "answer"), each(ranked.verifiable("answer"))),
-    Format("prompts", ("prompt",), each(ranked.bare)),
+    Format("prompts", ("prompt",), each(ranked.bare), ranked.has_no_answer, "no column of another format"),
 )
 """The first format that matches is taken, so the more telling ones stand first."""
 
@@ -121,11 +121,13 @@ def recognise(row: Row) -> Format:
 
 
 def _nearest(values: Mapping[str, Any]) -> str:
-    """What keeps the row from the format that it is closest to."""
-    for known in FORMATS:
-        missing = [column for column in known.columns if column not in values]
-        if len(missing) == 1 and len(known.columns) > 1:
-            return f"; for {known.name} the column `{missing[0]}` is missing"
+    """What keeps the row from the format that it is closest to: the most telling one that lacks a single column."""
+    almost = [known for known in FORMATS if sum(column in values for column in known.columns) == len(known.columns) - 1]
+    nearest = max(almost, key=lambda known: len(known.columns), default=None)
+    if nearest is not None and len(nearest.columns) > 1:
+        missing = next(column for column in nearest.columns if column not in values)
+        others = ", ".join(column for column in nearest.columns if column in values)
+        return f"; `{missing}` is missing beside {others}"
     for known in FORMATS:
         if all(column in values for column in known.columns):
             return f"; {', '.join(known.columns)} do not hold what {known.name} has there"

@@ -19,6 +19,16 @@ def is_list_of_text(values: Mapping[str, Any]) -> bool:
     )
 
 
+def has_no_answer(values: Mapping[str, Any]) -> bool:
+    """Whether a row is a prompt alone, and not a pair or a completion whose other column has an unknown name."""
+    return not _ANSWERS & set(values)
+
+
+_ANSWERS = frozenset(
+    {"chosen", "rejected", "completion", "completions", "label", "response", "responses", "response_0", "response_1"}
+)
+
+
 def ranking(row: Row) -> Group:
     """`ranking` lists the responses' indices from best to worst, each once, counted from 0."""
     group = _group(row)
