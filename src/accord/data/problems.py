@@ -44,10 +44,23 @@ def problem_at(origin: Origin | None, kind: str, severity: Severity, message: st
     return Problem(kind, severity, message, path, line, lost)
 
 
-def references(places: Sequence[str], limit: int = 5) -> str:
-    """The first places as text: `a.jsonl:3, a.jsonl:9 and 12 more`."""
-    shown = ", ".join(places[:limit])
-    return f"{shown} and {len(places) - limit} more" if len(places) > limit else shown
+def references(places: Sequence[str], *, limit: int = 5, total: int | None = None) -> str:
+    """The first places as text, each file named once: `a.jsonl:3, 9, b.jsonl:4 and 12 more`.
+
+    Args:
+        places: as `file:line`.
+        limit: how many to name.
+        total: how many there are, when `places` are not all of them.
+    """
+    shown: list[str] = []
+    before = ""
+    for place in places[:limit]:
+        path, _, line = place.rpartition(":")
+        shown.append(line if path and path == before and line.isdigit() else place)
+        before = path
+    rest = max(len(places), total or 0) - len(shown)
+    more = f" and {rest:,} more" if rest > 0 and shown else ""
+    return ", ".join(shown) + more
 
 
 class Malformed:
@@ -75,7 +88,7 @@ class Malformed:
         if not others:
             raise first
         stopped = ", where reading stopped" if len(self.errors) >= self.limit else ""
-        places = references([str(Origin(str(error.path), error.line)) for error in others], limit=3)
+        places = references([str(Origin(str(error.path), error.line)) for error in others])
         count = f"{len(self.errors)} rows are malformed{stopped} (also {places})"
         raise DataError(
             f"{first.what}; {count}",

@@ -117,7 +117,8 @@ class DataReport(msgspec.Struct, frozen=True, kw_only=True):
         if self.responses_cut:
             lines.append(f"data: {self.responses_cut:,} responses are cut to fit {self.max_length} tokens")
         lines.extend(
-            f"data: {finding.severity}: {finding.kind}, {finding.count:,} times: {references(finding.places)}"
+            f"data: {finding.severity}: {finding.kind}, {finding.count:,} times: "
+            f"{references(finding.places, total=finding.count) or finding.message}"
             for finding in self.findings
             if finding.severity != "info"
         )

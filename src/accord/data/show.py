@@ -17,6 +17,7 @@ from accord.data.report import DataReport
 _SEVERITY_STYLES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _PART_STYLES = {"prompt": "dim", "context": "dim", "trained": "bold green"}
 _LONGEST_SEGMENT = 1500
+_PLACES_SHOWN = 20
 
 
 def render(report: DataReport) -> RenderableType:
@@ -30,7 +31,7 @@ def _parts(report: DataReport) -> Iterator[RenderableType]:
     if report.lengths:
         yield _lengths(report)
     if report.findings:
-        yield _findings(report)
+        yield from _findings(report)
     if report.example:
         yield _example(report)
     for note in report.notes:
@@ -39,6 +40,7 @@ def _parts(report: DataReport) -> Iterator[RenderableType]:
 
 def _formats(report: DataReport) -> Table:
     table = Table("file", "format", "why", "groups", title="What was found", title_justify="left")
+    table.columns[0].overflow = "fold"
     table.columns[3].justify = "right"
     for found in report.formats:
         table.add_row(printable(found.path), printable(found.name), printable(found.why), f"{found.groups:,}")
@@ -80,17 +82,15 @@ def _lengths(report: DataReport) -> Table:
     return table
 
 
-def _findings(report: DataReport) -> Table:
-    table = Table("finding", "times", "the first", "where", title="Findings", title_justify="left")
-    table.columns[1].justify = "right"
+def _findings(report: DataReport) -> Iterator[Text]:
+    """A finding a paragraph: what, how often, where; a table would cut the places short."""
+    yield Text("Findings", style="italic")
     for finding in report.findings:
-        table.add_row(
-            Text(finding.kind, style=_SEVERITY_STYLES[finding.severity]),
-            f"{finding.count:,}",
-            printable(finding.message),
-            printable(references(finding.places)),
-        )
-    return table
+        title = Text(f"{finding.kind} ({finding.count:,})", style=_SEVERITY_STYLES[finding.severity])
+        yield title.append_text(printable(f": {finding.message}", style="default"))
+        if finding.places:
+            places = references(finding.places, limit=_PLACES_SHOWN, total=finding.count)
+            yield printable(f"    {places}", style="dim")
 
 
 def _example(report: DataReport) -> Panel:
