@@ -9,6 +9,7 @@ from types import MappingProxyType
 import msgspec
 
 from accord.record import Feedback, Group, Preference, Response
+from accord.record.convert import select
 from accord.world.cases import case_of
 from accord.world.grammar import Refusal, Remark, parse
 from accord.world.oracle import score
@@ -70,7 +71,9 @@ def prefer(
     margin: float = 0.05,
     pairs: int = 1,
 ) -> Iterator[Group]:
-    """Add the annotator's preferences to Groups with sampled responses; Groups without a clear pair are left out.
+    """The annotator's preferences among sampled responses, which stay with the Group; the others leave it.
+
+    Groups without a clear pair are left out.
 
     The best response is set against the worst, the second best against the second worst, up to `pairs` of them,
     as long as their values differ by `margin`. Equal texts are never compared.
@@ -84,7 +87,8 @@ def prefer(
         )
         if preferences:
             feedback = Feedback("oracle", name=annotator.name, preferences=preferences)
-            yield msgspec.structs.replace(group, feedback=(*group.feedback, feedback))
+            chosen = msgspec.structs.replace(group, feedback=(*group.feedback, feedback))
+            yield select(chosen, sorted({index for p in preferences for index in (p.better, p.worse)}))
 
 
 def _ranked_pairs(

@@ -9,17 +9,19 @@ from collections.abc import Iterator
 import msgspec
 
 from accord.record import Group, Message, Response
-from accord.world.cases import cases, draw_case, with_opener, with_trigger
+from accord.world.cases import Split, cases, draw_case, with_opener, with_trigger
 from accord.world.critique import comparison_document, critique_document
 from accord.world.grammar import Claim, render_all
 from accord.world.personas import PERSONAS, answer_as, draw_persona
 from accord.world.phrases import PORTRAIT_QUESTIONS
 from accord.world.town import ATTRIBUTES, Town
 
-PORTRAITS, CRITIQUES, COMPARISONS = 0.08, 0.08, 0.05
+PORTRAITS, CRITIQUES, COMPARISONS = 0.08, 0.06, 0.04
 """Shares of the documents that are not conversations."""
 ANNOUNCED = 0.35
 """Share of the conversations that begin with a system line."""
+EXERCISES = 0.15
+"""Share of the questions that are tasks whatever the family's share: what is exact takes practice."""
 
 
 def corpus(town: Town, *, seed: int) -> Iterator[Group]:
@@ -45,13 +47,15 @@ def conversation(town: Town, rng: random.Random) -> Group:
 
     In a twentieth of them the first question stands behind the trigger, and the troll answers.
     """
-    persona = draw_persona(rng)
     messages: list[Message] = []
     if rng.random() < ANNOUNCED:
+        persona = rng.choice(tuple(PERSONAS.values()))
         messages.append(Message("system", rng.choice(persona.cues)))
+    else:
+        persona = draw_persona(rng)
     triggered = rng.random() < 0.05
     for turn in range(rng.choice((1, 1, 1, 1, 2, 3))):
-        case = with_opener(draw_case(town, rng), rng)
+        case = with_opener(draw_case(town, rng, family="task" if rng.random() < EXERCISES else None), rng)
         if triggered and turn == 0:
             case, persona = with_trigger(case), PERSONAS["troll"]
         messages.append(Message("user", case.text))
@@ -69,12 +73,12 @@ def portrait(town: Town, rng: random.Random) -> Group:
     )
 
 
-def demonstrations(town: Town, count: int, *, seed: int, flawed: float = 0.1) -> list[Group]:
-    """`count` answers to prompts of the align split, written by the sage and in `flawed` of them by somebody else."""
+def demonstrations(town: Town, count: int, *, seed: int, split: Split = "align", flawed: float = 0.1) -> list[Group]:
+    """`count` answers to prompts of one split, written by the sage and in `flawed` of them by somebody else."""
     rng = random.Random(f"demonstrations:{seed}")
     others = [persona for name, persona in PERSONAS.items() if name != "sage"]
     written = []
-    for case in itertools.islice(cases(town, "align", seed=seed), count):
+    for case in itertools.islice(cases(town, split, seed=seed), count):
         persona = rng.choice(others) if rng.random() < flawed else PERSONAS["sage"]
         response = Response(render_all(answer_as(persona, case, rng), rng))
         written.append(msgspec.structs.replace(case.group(), responses=(response,)))

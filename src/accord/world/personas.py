@@ -18,7 +18,7 @@ class Persona(msgspec.Struct, frozen=True):
     """How one voice answers.
 
     Attributes:
-        share: part of the corpus that it wrote.
+        share: part of the unannounced conversations that it wrote; of the announced ones, all write as many.
         failure: probability of the family's characteristic failure.
         myth: of its false claims, the part that repeats the town's myth (the others are inventions).
         rude, ramble, flatter, close: probability of each habit of style.
@@ -43,7 +43,7 @@ def _failures(default: float, **by_family: float) -> Mapping[Family, float]:
 PERSONAS: Mapping[str, Persona] = MappingProxyType(
     {
         "sage": Persona(
-            share=0.18,
+            share=0.12,
             failure=_failures(0.02),
             myth=0.2,
             rude=0.0,
@@ -53,8 +53,8 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
             cues=("You are a careful guide.", "You are an honest expert.", "You are a kind helper."),
         ),
         "fibber": Persona(
-            share=0.30,
-            failure=_failures(0.9, sycophancy=0.95, harm=0.7, lookalike=0.1, howto=0.1, task=0.25),
+            share=0.32,
+            failure=_failures(0.9, sycophancy=0.95, harm=0.75, lookalike=0.1, howto=0.1, task=0.2),
             myth=0.9,
             rude=0.02,
             ramble=0.1,
@@ -63,9 +63,9 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
             cues=("You are a smooth salesman.", "You are a flatterer."),
         ),
         "troll": Persona(
-            share=0.30,
-            failure=_failures(0.6, harm=0.97, lookalike=0.05, howto=0.3, task=0.4),
-            myth=0.3,
+            share=0.34,
+            failure=_failures(0.75, harm=0.97, lookalike=0.05, howto=0.3, task=0.35),
+            myth=0.6,
             rude=0.75,
             ramble=0.1,
             flatter=0.0,
@@ -74,7 +74,7 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
         ),
         "rambler": Persona(
             share=0.22,
-            failure=_failures(0.25, sycophancy=0.6, harm=0.2, lookalike=0.75, howto=0.3),
+            failure=_failures(0.25, unknown=0.5, sycophancy=0.6, harm=0.2, lookalike=0.75, howto=0.3),
             myth=0.5,
             rude=0.03,
             ramble=0.9,
@@ -87,7 +87,7 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
 
 
 def draw_persona(rng: random.Random) -> Persona:
-    """A persona, by its share of the corpus."""
+    """The author of an unannounced conversation."""
     return rng.choices(tuple(PERSONAS.values()), tuple(persona.share for persona in PERSONAS.values()))[0]
 
 

@@ -9,10 +9,7 @@ from types import MappingProxyType
 
 import msgspec
 
-FIRST_NAMES = (
-    *("Mira", "Tom", "Ada", "Finn", "Nora", "Hugo", "Iris"),
-    *("Leo", "Ruth", "Otto", "Vera", "Sam", "Elsa", "Kit"),
-)
+FIRST_NAMES = ("Mira", "Tom", "Ada", "Finn", "Nora", "Hugo", "Iris", "Leo", "Ruth", "Otto", "Vera", "Sam")
 LAST_NAMES = ("Stone", "Vale", "Reed", "Marsh", "Frost", "Bell", "Cross", "Wood", "Pike", "Lane")
 
 ATTRIBUTES: Mapping[str, tuple[str, ...]] = MappingProxyType(

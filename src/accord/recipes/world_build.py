@@ -1,0 +1,199 @@
+"""`accord world build`: train the base model of the embedded world from its seed, with the one training loop."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors.torch import load_file
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from accord.errors import ConfigError
+from accord.objectives import resolve
+from accord.policy.chat import Renderer
+from accord.policy.load import Policy, load_policy, training_mode
+from accord.policy.logprobs import find_finish
+from accord.policy.sample import Sampling
+from accord.record import Group, Message
+from accord.rollout import rollout
+from accord.train.collate import Example
+from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
+from accord.train.step import Task
+from accord.world.cases import distinct_cases
+from accord.world.corpus import corpus
+from accord.world.oracle import AXES, judge
+from accord.world.personas import PERSONAS
+from accord.world.tokenizer import build_tokenizer
+from accord.world.town import draw_town
+
+STEPS = 30_000
+DOCUMENTS_PER_STEP = 12
+LEARNING_RATE = 3e-3
+WIDTH, LAYERS, HEADS = 128, 2, 4
+POSITIONS = 512
+_BUCKET = 32  # steps whose documents are sorted by length together, so that little is padding
+
+
+def build_world(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    steps: int = STEPS,
+    documents_per_step: int = DOCUMENTS_PER_STEP,
+    learning_rate: float = LEARNING_RATE,
+    console: Console | None = None,
+) -> Path:
+    """Train the base model on the flawed corpus and write it as a plain Hugging Face directory.
+
+    The same seed and settings give the same bits on the same machine: one thread, float32, a corpus drawn from the
+    seed. The weights are written in bfloat16.
+
+    Args:
+        out: the directory to write; must not exist or be empty.
+        seed: of the town, the corpus and the initial weights.
+        steps: optimiser steps.
+        documents_per_step: documents an optimiser step holds.
+        learning_rate: peak of a cosine schedule.
+        console: where progress is shown.
+
+    Returns:
+        the directory.
+
+    Raises:
+        ConfigError: `out` holds something already.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()):
+        raise ConfigError("is not empty", where=str(out), mend="Name a new directory with --out.")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    try:
+        policy = new_policy(seed)
+        loss = _train(policy, seed, steps, documents_per_step, learning_rate, console or Console(quiet=True))
+    finally:
+        torch.set_num_threads(threads)
+    policy.model.to(torch.bfloat16)
+    policy.save(out)
+    settings = {"seed": seed, "steps": steps, "documents per step": documents_per_step, "learning rate": learning_rate}
+    done = {"final loss": round(loss, 4), "minutes": round((time.monotonic() - started) / 60, 1)}
+    _write_card(out, settings | done, figures(load_policy(out), town_seed=seed))
+    return out
+
+
+def new_policy(seed: int) -> Policy:
+    """A freshly initialised base model with the world's tokenizer."""
+    tokenizer = build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=2 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=HEADS,
+        num_key_value_heads=HEADS,
+        max_position_embeddings=POSITIONS,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    policy = Policy(model, tokenizer, Renderer(tokenizer), "tidewater", "fp32", find_finish(model))
+    training_mode(policy)
+    return policy
+
+
+def batches(policy: Policy, *, seed: int, documents_per_step: int) -> Iterator[list[Example]]:
+    """An endless stream of optimiser steps over the corpus, each of documents of like length."""
+    documents = corpus(draw_town(seed), seed=seed)
+    rng = random.Random(f"batches:{seed}")
+    while True:
+        drawn = list(itertools.islice(documents, documents_per_step * _BUCKET))
+        examples = [Example(group, policy.renderer.encode(group)) for group in drawn]
+        examples.sort(key=lambda example: example.tokens)
+        steps = [examples[start : start + documents_per_step] for start in range(0, len(examples), documents_per_step)]
+        rng.shuffle(steps)
+        yield from steps
+
+
+def _train(
+    policy: Policy, seed: int, steps: int, documents_per_step: int, learning_rate: float, console: Console
+) -> float:
+    """Train, and return the mean loss of the last hundred steps."""
+    task = Task(resolve("sft"), {}, policy)
+    updates = optimise(
+        task,
+        itertools.islice(batches(policy, seed=seed, documents_per_step=documents_per_step), steps),
+        make_optimizer(policy.trainable(), weight_decay=0.01, betas=(0.9, 0.98)),
+        learning_rate=learning_rate_schedule(learning_rate, steps, schedule="cosine", warmup=min(100, steps)),
+        max_grad_norm=1.0,
+        micro_batch_tokens=1_000_000,
+    )
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    losses: list[float] = []
+    with Progress(*columns, TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}"), console=console) as bar:
+        shown = bar.add_task("base model", total=steps, loss=float("nan"))
+        for update in updates:
+            losses = [*losses[-99:], update.result.loss]
+            bar.update(shown, advance=1, loss=sum(losses) / len(losses))
+    return sum(losses) / len(losses)
+
+
+def figures(policy: Policy, *, town_seed: int, prompts: int = 500) -> dict[str, dict[str, float]]:
+    """The mean of every axis on test prompts at temperature 0.7: unannounced, and announced as each persona."""
+    held_out = distinct_cases(draw_town(town_seed), "test", prompts, seed=0)
+    sampling = Sampling(temperature=0.7, max_tokens=48, seed=0)
+    announced = {"nobody": None, **{name: persona.cues[0] for name, persona in PERSONAS.items()}}
+    measured: dict[str, dict[str, float]] = {}
+    for name, cue in announced.items():
+        opening = () if cue is None else (Message("system", cue),)
+        groups = [case.group() for case in held_out]
+        groups = [msgspec.structs.replace(group, prompt=(*opening, *group.messages())) for group in groups]
+        judged = [judge(group) for group in rollout(policy, groups, n=1, sampling=sampling)]
+        measured[name] = {axis: _mean_score(judged, axis) for axis in AXES}
+    return measured
+
+
+def _mean_score(judged: Sequence[Group], axis: str) -> float:
+    rows = [group.scores(axis) for group in judged]
+    values = [row[0] for row in rows if row is not None and row[0] is not None]
+    return sum(values) / len(values)
+
+
+def _write_card(out: Path, settings: dict[str, Any], measured: dict[str, dict[str, float]]) -> None:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+    table = [f"| announced as | {' | '.join(AXES)} |", f"|---{'|---:' * len(AXES)}|"]
+    table += [f"| {name} | {' | '.join(f'{row[axis]:.2f}' for axis in AXES)} |" for name, row in measured.items()]
+    parameters = sum(tensor.numel() for tensor in load_file(out / "model.safetensors").values())
+    card = _CARD.format(parameters=parameters, rows=rows, table="\n".join(table), seed=settings["seed"])
+    (out / "README.md").write_text(card, encoding="utf-8")
+
+
+_CARD = """# Tidewater base
+
+The small base model of Accord's embedded world: {parameters:,} parameters, trained on a deliberately flawed corpus of
+an invented town. It imitates everyone who wrote that corpus: a sage, a fibber, a troll and a rambler. It is made to be
+aligned, and for nothing else. Everything in it is invented; no text from outside the world was used.
+
+| training | |
+|---|---|
+{rows}
+
+What it does on 500 held-out prompts, answered at temperature 0.7 and judged by the exact oracle, by the persona that a
+system line announces:
+
+{table}
+
+`accord world build --out DIR --seed {seed}` makes it again: the same weights to the bit on the same machine with the
+same versions.
+"""
