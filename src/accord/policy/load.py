@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -61,8 +63,7 @@ class Policy:
     @property
     def max_positions(self) -> int | None:
         """Longest sequence the model was built for, where its configuration says."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(limit) if limit else None
+        return _position_limit(self.model.config)
 
     def precision(self) -> AbstractContextManager[Any]:
         """The autocast context of `dtype`."""
@@ -133,8 +134,6 @@ class Policy:
     def _merged(self) -> Any:
         if not self.adapted:
             return self.model
-        import copy
-
         return copy.deepcopy(self.model).merge_and_unload()
 
 
@@ -158,7 +157,7 @@ def load_policy(
         model: directory or hub id.
         dtype: compute precision. Weights that are trained stay in float32; frozen ones are held in bf16 under bf16.
         device: torch device; CUDA if there is one, else the CPU.
-        lora_r: rank of LoRA adapters on every linear layer but the head; 0 trains all weights.
+        lora_r: rank of LoRA adapters on every linear layer but the head (fused experts stay frozen); 0 trains all weights.
         lora_alpha: scale of the adapters; twice the rank if not given.
         lora_dropout: dropout inside the adapters.
         reward: attach a scalar reward head.
@@ -182,7 +181,7 @@ def load_policy(
     policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish)
     policy.fingerprint()
     if gradient_checkpointing:
-        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _enable_checkpointing(network)
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     if lora_r:
@@ -196,6 +195,25 @@ def load_policy(
     torch.set_rng_state(generator_state)
     training_mode(policy)
     return policy
+
+
+def load_renderer(
+    model: str | Path, *, chat: Literal["auto", "on", "off"] = "auto", trust_remote_code: bool = False
+) -> tuple[Renderer, int | None]:
+    """How a model reads Groups, and the longest sequence it was built for (where it says), without its weights.
+
+    Raises:
+        ModelError: its tokenizer or configuration cannot be loaded.
+    """
+    from transformers import AutoConfig
+
+    source = str(model)
+    renderer = Renderer(_load_tokenizer(source, trust_remote_code), chat=chat)
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise _load_error("configuration", source, error) from error
+    return renderer, _position_limit(config)
 
 
 def training_mode(policy: Policy) -> None:
@@ -212,6 +230,11 @@ def training_mode(policy: Policy) -> None:
             module.train()
         elif isinstance(module, GradientCheckpointingLayer) and getattr(module, "gradient_checkpointing", False):
             module.training = True
+
+
+def _position_limit(config: Any) -> int | None:
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
 
 
 def _device(device: str | None) -> torch.device:
@@ -268,6 +291,15 @@ def _check_vocabulary(network: Any, tokenizer: Any, source: str) -> None:
         )
 
 
+def _enable_checkpointing(network: Any) -> None:
+    """Switch activation checkpointing on under either of the names transformers has had for it."""
+    settings = {"use_reentrant": False}
+    if hasattr(network, "activation_checkpointing_enable"):
+        network.activation_checkpointing_enable(settings)
+    else:
+        network.gradient_checkpointing_enable(settings)
+
+
 def _with_adapters(network: Any, rank: int, alpha: float | None, dropout: float) -> Any:
     from peft import LoraConfig, get_peft_model
 
@@ -278,7 +310,13 @@ def _with_adapters(network: Any, rank: int, alpha: float | None, dropout: float)
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(network, config)
+    with warnings.catch_warnings():
+        # peft asks transformers for a property that is being renamed, tells how it adapts GPT-2's transposed layers, and
+        # that the fused experts of a mixture are not linear layers (they stay frozen).
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        warnings.filterwarnings("ignore", message="fan_in_fan_out", category=UserWarning)
+        warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning)
+        return get_peft_model(network, config)
 
 
 def _with_stop_tokens(model: Any, renderer: Renderer) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from accord.evaluate.statistics import compare
 from accord.record import Comparison, Evaluation, Group
-from accord.report import print_summary, write_card, write_report
+from accord.report import print_summary, write_model_card, write_report
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, SAMPLED_LENGTH
@@ -71,7 +71,7 @@ def conclude(path: Path, evaluation: Evaluation | None) -> None:
     if evaluation is not None:
         directory.evaluation.write_bytes(msgspec.json.format(msgspec.json.encode(evaluation)))
     if directory.model.is_dir():
-        write_card(path)
+        write_model_card(path)
         directory.write_model_manifest()
     write_report([path])
 

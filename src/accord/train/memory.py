@@ -69,20 +69,19 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
 
 
 def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, micro_batch_tokens: int) -> None:
-    """Refuse to start when the estimate exceeds what is free, and say what would help most.
+    """Refuse to start when the estimate exceeds what is free, and name the ways out.
 
     Raises:
-        ConfigError: too little memory; names the switches in the order of their effect.
+        ConfigError: too little memory; names the switches that save memory.
     """
     if estimate.to_come <= estimate.available:
         return
     ways = []
-    if not lora and estimate.gradients + estimate.optimizer > estimate.to_come / 3:
+    if not lora:
         ways.append("--lora-r 16 (trains small adapters instead of all weights)")
-    if estimate.activations > estimate.to_come / 4:
-        ways.append(f"--micro-batch-tokens {max(256, micro_batch_tokens // 4)} (does not change the result)")
-        if not checkpointing:
-            ways.append("--gradient-checkpointing (a third more time)")
+    ways.append(f"--micro-batch-tokens {max(256, micro_batch_tokens // 4)} (does not change the result)")
+    if not checkpointing:
+        ways.append("--gradient-checkpointing (a third more time)")
     ways.append("a smaller model")
     raise ConfigError(f"this training does not fit into memory: {estimate}", mend=f"Try {', or '.join(ways)}.")
 
