@@ -1,0 +1,53 @@
+"""Train as a job says, through `accord.train.run.run_training`: `python -m benchmarks.accord_process JOB SEEN`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+import torch
+import transformers
+
+import accord
+from accord.policy.load import Policy
+from accord.train.config import TrainConfig
+from accord.train.run import run_training
+from benchmarks.measurement import Job, Meter
+
+
+def main(job_path: str, seen_path: str) -> None:
+    job = msgspec.json.decode(Path(job_path).read_bytes(), type=Job)
+    transformers.AutoModelForCausalLM, transformers.AutoTokenizer  # noqa: B018 - loaded on first use; an import
+    meter = Meter()
+
+    def probe(policy: Policy, step: int) -> dict[str, float]:
+        if step:
+            meter.step()
+        return {}
+
+    config = TrainConfig(
+        objective=job.objective,
+        hyper=job.hyper,
+        model=job.model,
+        data=(job.data,),
+        out=str(Path(job.directory) / "run"),
+        holdout=0.0,
+        seed=job.seed,
+        steps=job.steps,
+        batch_size=job.batch,
+        lr=job.lr,
+        schedule="constant",
+        warmup=0.0,
+        samples=0,
+        eval_every=1,
+    )
+    result = run_training(config, probe=probe)
+    lines = [msgspec.json.decode(line) for line in (result.path / "metrics.jsonl").read_bytes().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    versions = {"accord": accord.__version__, "torch": str(torch.__version__), "transformers": transformers.__version__}
+    meter.write(seen_path, losses, versions)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,106 @@
+"""Train as a job says, through TRL: `python -m benchmarks.trl_process JOB SEEN`.
+
+TRL runs in float32 without gradient checkpointing; its own defaults (bfloat16, checkpointing) are several times slower
+on a CPU.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import datasets
+import msgspec
+import torch
+import transformers
+import trl
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from benchmarks.measurement import Job, Meter
+
+warnings.filterwarnings("ignore", category=FutureWarning)
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # noqa: E402
+from trl.experimental.cpo import CPOConfig, CPOTrainer  # noqa: E402
+
+
+def trainer_of(job: Job) -> tuple[type[Any], type[Any], dict[str, Any]]:
+    """TRL's trainer, its settings class, and the objective's own settings."""
+    hyper = job.hyper
+    reference = {"precompute_ref_log_probs": job.precompute}
+    match job.objective:
+        case "sft":
+            return SFTTrainer, SFTConfig, {}
+        case "dpo":
+            return DPOTrainer, DPOConfig, {"loss_type": ["sigmoid"], "beta": hyper["beta"], **reference}
+        case "ipo":
+            return DPOTrainer, DPOConfig, {"loss_type": ["ipo"], "beta": hyper["tau"], **reference}
+        case "simpo":
+            own = {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": hyper["beta"], "simpo_gamma": hyper["gamma"]}
+            return CPOTrainer, CPOConfig, own
+    raise ValueError(f"no TRL trainer is set up for {job.objective}")
+
+
+class Watch(TrainerCallback):
+    """Marks the end of every optimiser step."""
+
+    def __init__(self, meter: Meter) -> None:
+        self.meter = meter
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        self.meter.step()
+
+
+def recording(trainer: type[Any], losses: list[float]) -> type[Any]:
+    """The trainer, which also keeps each loss unrounded."""
+
+    class Recording(trainer):
+        def compute_loss(self, *args: Any, **options: Any) -> Any:
+            loss = super().compute_loss(*args, **options)
+            losses.append(loss.item())
+            return loss
+
+    return Recording
+
+
+def main(job_path: str, seen_path: str) -> None:
+    job = msgspec.json.decode(Path(job_path).read_bytes(), type=Job)
+    trainer_class, config_class, own = trainer_of(job)
+    rows = [msgspec.json.decode(line) for line in Path(job.data).read_bytes().splitlines()]
+    datasets.disable_progress_bars()
+    AutoModelForCausalLM, AutoTokenizer  # noqa: B018 - loaded on first use; an import
+    meter, losses = Meter(), []
+    config = config_class(
+        output_dir=str(Path(job.directory) / "run"),
+        per_device_train_batch_size=job.batch,
+        max_steps=job.steps,
+        learning_rate=job.lr,
+        lr_scheduler_type="constant",
+        bf16=False,
+        gradient_checkpointing=False,
+        use_cpu=True,
+        max_length=4096,
+        train_sampling_strategy="sequential",
+        report_to="none",
+        save_strategy="no",
+        logging_steps=1,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        seed=0,
+        **own,
+    )
+    trainer = recording(trainer_class, losses)(
+        model=AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.float32),
+        args=config,
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(job.model),
+        callbacks=[Watch(meter)],
+    )
+    trainer.train()
+    versions = {"trl": trl.__version__, "torch": str(torch.__version__), "transformers": transformers.__version__}
+    meter.write(seen_path, losses, versions)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
