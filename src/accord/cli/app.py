@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, UnknownCommandError, UnusedCliTokensError
 
 import accord
-from accord.cli.terminal import one_line
 from accord.errors import AccordError, Interrupted
 
 DEFECT = "This is a defect of Accord, not of your input. The traceback above says where; please report it."
@@ -18,7 +17,22 @@ DEFECT = "This is a defect of Accord, not of your input. The traceback above say
 _HELP = f"""{accord.__doc__}
 
 Start with 'accord quickstart', then 'accord data check FILE' and 'accord train --help'.
+
 With --debug, any command shows the traceback of an error."""
+
+# Name, help and import path; a name of two words is a command of a group. Modules are imported when they are used.
+_GROUPS = {
+    "data": "Look at data before training on it.",
+    "world": "The embedded world, Tidewater.",
+}
+_COMMANDS = (
+    ("quickstart", "accord.cli.quickstart:quickstart", "The whole loop on the embedded world, in minutes, offline."),
+    ("train", "accord.cli.train:app", "Train a model on your data: sft, dpo, kto, a reward model and others."),
+    ("data check", "accord.cli.data:check", "What is in a file of feedback, and every problem with its line."),
+    ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
+    ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
+    ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
+)
 
 
 def build_app() -> App:
@@ -33,11 +47,13 @@ def build_app() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    app.command(
-        "accord.cli.train:app",
-        name="train",
-        help="Train a model on your data: sft, dpo, kto, reward models and the rest.",
-    )
+    groups: dict[str, App] = {}
+    for place, (name, target, text) in enumerate(_COMMANDS):
+        group, _, command = name.rpartition(" ")
+        if group and group not in groups:
+            groups[group] = App(name=group, help=_GROUPS[group], version_flags=(), sort_key=place)
+            app.command(groups[group])
+        groups.get(group, app).command(target, name=command, help=text, sort_key=place)
     return app
 
 
@@ -73,7 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"accord: {one_line(sentence)}\n")
+    """One line on standard error, in which nothing can steer the terminal."""
+    from accord.data.show import printable
+
+    sys.stderr.write(f"accord: {printable(' '.join(sentence.split())).plain}\n")
 
 
 def _sentence(error: AccordError | CycloptsError) -> str:

@@ -88,7 +88,7 @@ def _parameter(name: str, kind: Any, default: Any, text: str, group: Group) -> i
     details = Parameter(
         help=" ".join(text.replace("`", "").split()),
         group=group,
-        show_default=default not in (None, (), False),
+        show_default=default is not None and default is not False and default != (),
         consume_multiple=(1, None) if several else None,
         # A switch that the configuration file turned on can be turned off; a list cannot be emptied.
         negative=f"--no-{name.replace('_', '-')}" if kind is bool and group is not _RUN else "",

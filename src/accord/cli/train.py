@@ -85,8 +85,10 @@ def _run(name: str, given: dict[str, Any]) -> int:
 
 
 def execute(config: TrainConfig, *, fresh: bool) -> int:
-    """Train and return the exit code."""
-    from accord.train.run import run_training
+    """Train, measure and report; returns the exit code."""
+    from accord.recipes.align import align
 
-    run_training(config, console=console(), fresh=fresh)
+    screen = console()
+    result = align(config, console=screen, fresh=fresh)
+    screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
     return 0

@@ -1,0 +1,94 @@
+"""`accord sample`: a model's answers to prompts, to read or as Groups for the next stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.text import Text
+
+from accord.cli.parameters import Several, Switch
+from accord.cli.terminal import console
+from accord.data.show import printable
+from accord.errors import ConfigError
+from accord.record import Group, write_groups
+from accord.train.config import ChatMode, Dtype
+
+
+def sample(
+    *prompts: str,
+    model: str,
+    data: Several = (),
+    columns: str | None = None,
+    limit: int | None = None,
+    n: int = 1,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    max_tokens: int = 128,
+    seed: int = 0,
+    out: str | None = None,
+    dtype: Dtype = "fp32",
+    device: str | None = None,
+    chat: ChatMode = "auto",
+    trust_remote_code: Switch = False,
+) -> int:
+    """Answer prompts with a model: on the terminal, or as Accord's Groups with tokens and log-probabilities.
+
+    Args:
+        prompts: what to answer.
+        model: directory or hub id of a causal language model.
+        data: files, directories or hub ids whose prompts to answer.
+        columns: where to find fields in a format that is not recognised, e.g. prompt=question.
+        limit: answer only the first so many prompts.
+        n: answers a prompt.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_p: draw among the most likely tokens that together have this probability.
+        max_tokens: longest answer in tokens.
+        seed: the same seed draws the same answers.
+        out: write Groups to this JSONL file instead of showing the answers.
+        dtype: compute precision.
+        device: torch device; default CUDA if there is one, else the CPU.
+        chat: wrap plain-text prompts as a user turn of the model's chat template.
+        trust_remote_code: run code that comes with the model. Off unless you trust its author.
+    """
+    if n < 1 or (limit is not None and limit < 1):
+        raise ConfigError("must be 1 or more", where="--n" if n < 1 else "--limit")
+    from accord.policy.sample import Sampling
+
+    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    groups = _groups(prompts, data, columns)[:limit]
+
+    from accord.policy.load import load_policy
+    from accord.rollout import progress_bar, rollout
+
+    policy = load_policy(model, dtype=dtype, device=device, chat=chat, trust_remote_code=trust_remote_code)
+    policy.version = policy.fingerprint()
+    screen = console()
+    with progress_bar("sampling", screen) as progress:
+        answered = rollout(policy, groups, n=n, sampling=sampling, progress=progress)
+    if out is None:
+        _show(answered, screen)
+    else:
+        count = write_groups(out, answered)
+        screen.print(f"{count} groups of {n}: {out}", soft_wrap=True)
+    return 0
+
+
+def _groups(prompts: Sequence[str], data: Sequence[str], columns: str | None) -> list[Group]:
+    groups = [Group(prompt=prompt) for prompt in prompts]
+    if data:
+        from accord.data import read
+
+        groups += read(data, columns=columns).groups
+    if not groups:
+        mend = "Give prompts as arguments, or a file of them with --data."
+        raise ConfigError("there is nothing to answer", where="accord sample", mend=mend)
+    return groups
+
+
+def _show(groups: Sequence[Group], screen: Console) -> None:
+    for group in groups:
+        screen.print(printable(group.prompt_text(), style="bold"))
+        for response in group.responses:
+            screen.print(printable(response.text), Text("" if response.finished else "[cut]", style="dim"))
+        screen.print()
