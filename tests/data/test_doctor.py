@@ -100,6 +100,21 @@ def test_encoded_is_parallel_to_the_groups_that_stay() -> None:
     assert prepared.encoded == [ByteEncoder().encode(group) for group in prepared.groups]
 
 
+def test_a_row_with_two_overlong_responses_is_one_finding() -> None:
+    groups = [pair("p", "x" * 30, "y" * 30, 1), pair("p", "a", "b", 2)]
+    report = prepare(Dataset.of(groups), needs=DPO, encoder=ByteEncoder(), max_length=20).report
+    (finding,) = report.findings
+    assert (finding.kind, finding.count, finding.places) == ("overlong", 1, ("a.jsonl:1",))
+
+
+def test_the_axis_can_be_chosen() -> None:
+    axes = {"helpfulness": Preference(0, 1), "safety": Preference(1, 0)}
+    feedback = tuple(Feedback("human", preferences=(one,), meta={"axis": axis}) for axis, one in axes.items())
+    dataset = Dataset.of([Group("p", (Response("a"), Response("b")), feedback)])
+    prepared = prepare(dataset, needs=DPO, encoder=ByteEncoder(), max_length=None, axis="safety")
+    assert list(prepared.groups[0].preferences()) == [Preference(1, 0)]
+
+
 def test_overlong_responses_are_cut_and_counted() -> None:
     groups = [pair("prompt", "x" * 20, "short", 1), pair("p" * 30, "good", "bad", 2)]
     prepared = prepare(Dataset.of(groups), needs=DPO, encoder=ByteEncoder(), max_length=16, overlong="truncate")

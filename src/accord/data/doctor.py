@@ -44,6 +44,7 @@ def check(
     encoder: Encoder | None = None,
     max_length: int | None = None,
     overlong: Overlong = "drop",
+    axis: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> DataReport:
     """Report on data without preparing it; never raises for what it finds.
@@ -54,9 +55,11 @@ def check(
         encoder: tokenizes; without it there are no token lengths and nothing is overlong.
         max_length: longest prompt plus response in tokens.
         overlong: whether longer responses are removed or cut.
+        axis: the axis to use where one source judges several (`helpfulness`, `safety`); default the first.
         progress: called with the number of Groups encoded since the last call.
     """
-    return _examine(dataset, needs, encoder, max_length, overlong, progress)[1]
+    adapted = _adapted(dataset, needs, axis)
+    return _examine(dataset, adapted, needs or (), encoder, max_length, overlong, progress)[1]
 
 
 def prepare(
@@ -66,6 +69,7 @@ def prepare(
     encoder: Encoder,
     max_length: int | None,
     overlong: Overlong = "drop",
+    axis: str | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Groups that an objective can train on, encoded once, without what the report lists as dropped.
@@ -75,7 +79,8 @@ def prepare(
     Raises:
         DataError: a score is NaN or infinite, or nothing is left to train on.
     """
-    cleaned, report = _examine(dataset, needs, encoder, max_length, overlong, progress)
+    adapted = _adapted(dataset, needs, axis)
+    cleaned, report = _examine(dataset, adapted, needs, encoder, max_length, overlong, progress)
     for finding in report.findings:
         if finding.kind == "score not finite":
             raise DataError(f"{finding.message} ({finding.count} rows)", path=next(iter(finding.places), None))
@@ -148,15 +153,19 @@ def _is_usable(group: Group, needs: Sequence[str]) -> bool:
     return bool(group.responses) and all(carried.get(need, True) for need in needs)
 
 
+def _adapted(dataset: Dataset, needs: Sequence[str] | None, axis: str | None) -> Adapted:
+    return Adapted(dataset.groups, [], []) if needs is None else adapt(dataset.groups, needs, axis=axis)
+
+
 def _examine(
     dataset: Dataset,
-    needs: Sequence[str] | None,
+    adapted: Adapted,
+    needs: Sequence[str],
     encoder: Encoder | None,
     max_length: int | None,
     overlong: Overlong,
     progress: Callable[[int], None] | None,
 ) -> tuple[Cleaned, DataReport]:
-    adapted = Adapted(dataset.groups, [], []) if needs is None else adapt(dataset.groups, needs)
     encoded, faults = _encode(adapted.groups, encoder, progress)
     lengths = spreads(adapted.groups, encoded)
     groups: list[Group] = []
@@ -166,7 +175,7 @@ def _examine(
             faults.extend(misfits)
         groups.append(group)
     faults.extend(check_groups(groups, encoded))
-    cleaned = clean(groups, encoded, faults, needs or ())
+    cleaned = clean(groups, encoded, faults, needs)
     useless = [_nothing_usable(group) for group in adapted.left_out]
     problems = [*dataset.problems, *useless, *(one.problem for one in faults)]
     lost = [problem.kind for problem in (*dataset.problems, *useless) if problem.lost]
@@ -176,7 +185,7 @@ def _examine(
         kept=len(cleaned.groups),
         dropped=counted([*lost, *cleaned.dropped]),
         responses_removed=counted(cleaned.removed),
-        responses_cut=sum(one.problem.kind == "cut response" for one in faults),
+        responses_cut=sum(len(one.responses) for one in faults if one.problem.kind == "cut response"),
         kinds=counted(_kind(group) for group in dataset.groups),
         lengths=lengths,
         length_bias=length_bias(cleaned.groups, cleaned.encoded),

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from accord.data.checks import Fault, fault
 from accord.data.report import LengthBias, Overlong, Spread, spread_of
-from accord.record import Encoded, EncodedResponse, Group
+from accord.record import Encoded, EncodedResponse, Group, Response
 
 
 def spreads(groups: Sequence[Group], encoded: Sequence[Encoded | None]) -> dict[str, Spread]:
@@ -61,7 +61,7 @@ def fit(
     A cut response ends without its end-of-sequence token. Where the prompt leaves no room for a trained token, the
     response is removed, whatever `overlong` says.
     """
-    faults: list[Fault] = []
+    found: dict[str, list[tuple[int, str]]] = {}
     responses, kept = list(group.responses), list(ids.responses)
     for place, response in enumerate(ids.responses):
         total = len(ids.prompt) + len(response.tokens)
@@ -69,25 +69,40 @@ def fit(
             room = max(0, max_length - len(ids.prompt))
             if overlong == "drop" or not any(response.trained[:room]):
                 leaves = "" if overlong == "drop" else ", and the prompt leaves it no room"
-                message = f"response {place + 1} with its prompt has {total} tokens, over {max_length}{leaves}"
-                faults.append(_removed(index, group, "overlong", message, place))
+                message = f"with its prompt has {total} tokens, over {max_length}{leaves}"
+                found.setdefault("overlong", []).append((place, message))
                 continue
             kept[place] = EncodedResponse(response.tokens[:room], response.trained[:room])
-            responses[place] = replace(
-                responses[place],
-                tokens=None if responses[place].tokens is None else kept[place].tokens,
-                logprobs=None if responses[place].logprobs is None else (responses[place].logprobs or ())[:room],
-                finished=False,
-            )
-            message = f"response {place + 1} is cut from {len(response.tokens)} to {room} tokens"
-            faults.append(fault(index, group, "cut response", "info", message, responses=(place,)))
+            responses[place] = _cut(responses[place], kept[place])
+            found.setdefault("cut response", []).append((place, f"is cut from {len(response.tokens)} to {room} tokens"))
         elif not any(response.trained):
-            message = f"response {place + 1} has no token to train on"
-            faults.append(_removed(index, group, "nothing trained", message, place))
-    if kept == list(ids.responses):
+            found.setdefault("nothing trained", []).append((place, "has no token to train on"))
+    faults = [_misfit(index, group, kind, places) for kind, places in found.items()]
+    if "cut response" not in found:
         return group, ids, faults
     return replace(group, responses=tuple(responses)), Encoded(ids.prompt, tuple(kept)), faults
 
 
-def _removed(index: int, group: Group, kind: str, message: str, place: int) -> Fault:
-    return fault(index, group, kind, "warning", message, effect="remove response", responses=(place,))
+def _cut(response: Response, cut: EncodedResponse) -> Response:
+    """A response whose sampled tokens and log-probabilities end where its encoding is cut."""
+    length = len(cut.tokens)
+    return replace(
+        response,
+        tokens=None if response.tokens is None else cut.tokens,
+        logprobs=None if response.logprobs is None else response.logprobs[:length],
+        finished=False,
+    )
+
+
+def _misfit(index: int, group: Group, kind: str, places: Sequence[tuple[int, str]]) -> Fault:
+    """One fault for all responses of a Group that do not fit alike, described by the first."""
+    place, message = places[0]
+    return fault(
+        index,
+        group,
+        kind,
+        "info" if kind == "cut response" else "warning",
+        f"response {place + 1} {message}",
+        effect="keep" if kind == "cut response" else "remove response",
+        responses=tuple(place for place, _ in places),
+    )
