@@ -10,12 +10,18 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from accord.policy.cache import reserve
+
 
 class Decoder(Protocol):
     """A batch of rows that grow by a token at a time."""
 
-    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int]) -> Tensor:
-        """Read the prompts; row `i` continues `prompts[owners[i]]`. Returns float32 logits `[len(owners),V]`."""
+    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int], room: int) -> Tensor:
+        """Read the prompts; row `i` continues `prompts[owners[i]]` by up to `room` tokens.
+
+        Returns:
+            Float32 logits `[len(owners),V]`.
+        """
         ...
 
     def advance(self, tokens: Tensor) -> Tensor:
@@ -68,7 +74,7 @@ class CachedDecoder:
         self._mask: Tensor | None = None
         self._lengths: Tensor
 
-    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int]) -> Tensor:
+    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int], room: int) -> Tensor:
         """See `Decoder.start`."""
         device = self._network.device
         width = max(map(len, prompts))
@@ -83,6 +89,7 @@ class CachedDecoder:
         rows = torch.tensor(owners, device=device)
         self._lengths = lengths
         self.keep(rows)
+        reserve(self._cache, room)
         return logits[rows]
 
     def advance(self, tokens: Tensor) -> Tensor:
@@ -115,7 +122,7 @@ class PlainDecoder:
         self._network = network
         self._rows: Tensor
 
-    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int]) -> Tensor:
+    def start(self, prompts: Sequence[Sequence[int]], owners: Sequence[int], room: int) -> Tensor:
         """See `Decoder.start`."""
         self._rows = torch.tensor([list(prompts[owner]) for owner in owners], device=self._network.device)
         return self._network(self._rows, use_cache=False)[0]

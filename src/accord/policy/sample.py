@@ -21,6 +21,9 @@ from accord.policy.draw import draw, greedy, nucleus
 BATCH_TOKENS = 32768
 """Prompt and response tokens that are held in the cache at once."""
 
+CROWD = 0.8
+"""Ended rows are dropped when at most this share of the batch is going on: dropping copies the cache."""
+
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and their total."""
 
@@ -137,25 +140,31 @@ class _Batch:
         """Decode to the end; rows come as they end."""
         indices = list(dict.fromkeys(prompt for prompt, _ in self._rows))
         local = {prompt: position for position, prompt in enumerate(indices)}
-        logits = self._decoder.start([self._prompts[i] for i in indices], [local[prompt] for prompt, _ in self._rows])
-        device, steps = logits.device, int(self._limits.max())
+        owners = [local[prompt] for prompt, _ in self._rows]
+        steps = int(self._limits.max())
+        logits = self._decoder.start([self._prompts[prompt] for prompt in indices], owners, steps)
+        device = logits.device
         uniforms = torch.from_numpy(_uniforms(self._rows, steps, self._sampling.seed)).to(device)
         tokens = torch.zeros(len(self._rows), steps, dtype=torch.long, device=device)
         logprobs = torch.zeros(len(self._rows), steps, device=device)
-        alive = torch.arange(len(self._rows), device=device)
+        rows = torch.arange(len(self._rows), device=device)
+        going = torch.ones_like(rows, dtype=torch.bool)
         for step in range(steps):
-            drawn, drawn_logprobs = self._draw(logits, uniforms[alive, step])
-            self._check(drawn_logprobs, alive, name_of)
-            tokens[alive, step], logprobs[alive, step] = drawn, drawn_logprobs
-            stopped = torch.isin(drawn, self._stops)
-            ended = stopped | (self._limits[alive] == step + 1)
+            drawn, drawn_logprobs = self._draw(logits, uniforms[rows, step])
+            self._check(drawn_logprobs, rows, name_of)
+            tokens[rows, step], logprobs[rows, step] = drawn, drawn_logprobs
+            stopped, full = torch.isin(drawn, self._stops), self._limits[rows] == step + 1
+            ended = going & (stopped | full)
             if bool(ended.any()):
-                yield from self._collect(alive[ended], stopped[ended], tokens, logprobs, step + 1)
-                going = (~ended).nonzero()[:, 0]
-                if not len(going):
+                yield from self._collect(rows[ended], stopped[ended], tokens, logprobs, step + 1)
+                going &= ~ended
+                left = int(going.sum())
+                if not left:
                     return
-                alive, drawn = alive[going], drawn[going]
-                self._decoder.keep(going)
+                if left <= CROWD * len(rows) or bool(full.any()):
+                    kept = going.nonzero()[:, 0]
+                    rows, drawn, going = rows[kept], drawn[kept], going[kept]
+                    self._decoder.keep(kept)
             logits = self._decoder.advance(drawn)
 
     def _draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,10 +174,10 @@ class _Batch:
         logits = logits / temperature
         return draw(nucleus(logits, top_p) if top_p < 1 else logits, uniforms)
 
-    def _check(self, logprobs: Tensor, alive: Tensor, name_of: Callable[[int], str]) -> None:
+    def _check(self, logprobs: Tensor, rows: Tensor, name_of: Callable[[int], str]) -> None:
         wrong = ~torch.isfinite(logprobs)
         if bool(wrong.any()):
-            prompt, _ = self._rows[int(alive[wrong][0])]
+            prompt, _ = self._rows[int(rows[wrong][0])]
             raise NumericsError(
                 "the model's next-token distribution is not finite",
                 where=name_of(prompt),
