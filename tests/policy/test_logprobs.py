@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from accord.policy.load import Policy, load_policy
 from accord.policy.logprobs import find_finish
 from accord.policy.rows import make_rows
@@ -44,12 +45,13 @@ def test_padded_rows_equal_separate_forwards(policy: Policy) -> None:
 
 def test_gradients_equal_separate_forwards(policy: Policy) -> None:
     policy.model.zero_grad()
-    policy.logprobs(BATCH).sum().backward()
+    torch.autograd.backward(policy.logprobs(BATCH).sum())
     together = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
     policy.model.zero_grad()
     for group in BATCH:
         for response in group.responses:
-            (plain_logprobs(policy, group.prompt, response.tokens) * torch.tensor(response.trained)).sum().backward()
+            plain = plain_logprobs(policy, group.prompt, response.tokens)
+            torch.autograd.backward((plain * torch.tensor(response.trained)).sum())
     for name, p in policy.trainable().items():
         if p.grad is not None:
             torch.testing.assert_close(together[name], p.grad, atol=2e-4, rtol=1e-4)
@@ -58,13 +60,13 @@ def test_gradients_equal_separate_forwards(policy: Policy) -> None:
 def test_recomputed_chunks_change_nothing(policy: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     policy.model.zero_grad()
     whole = policy.logprobs(BATCH)
-    whole.sum().backward()
+    torch.autograd.backward(whole.sum())
     expected = {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
     policy.model.zero_grad()
     monkeypatch.setattr("accord.policy.logprobs.CHUNK_BYTES", 1)
     monkeypatch.setattr("accord.policy.logprobs.KEEP_BYTES", 0)
     chunked = policy.logprobs(BATCH)
-    chunked.sum().backward()
+    torch.autograd.backward(chunked.sum())
     torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
     for name, p in policy.trainable().items():
         if p.grad is not None:
@@ -75,7 +77,8 @@ def test_soft_capping_is_found(tmp_path: Path) -> None:
     policy = load_policy(tiny_model(tmp_path, "gemma2"))
     cap = policy.model.config.final_logit_softcapping
     raw = torch.tensor([1000.0])
-    assert cap and float(find_finish(policy.model)(raw)) == pytest.approx(cap)
+    assert cap
+    assert float(find_finish(policy.model)(raw)) == pytest.approx(cap)
 
 
 def test_masks_come_from_lengths_not_ids(policy: Policy) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
 from accord.objectives import OBJECTIVES
 from accord.policy.load import Policy, load_policy
 from accord.policy.reference import LogprobCache, Reference

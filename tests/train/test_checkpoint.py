@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from accord.errors import AccordError
 from accord.train import checkpoint
 from accord.train.loop import make_optimizer
-from torch import nn
 
 
 def trained(steps: int) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]:
@@ -25,8 +26,8 @@ def trained(steps: int) -> tuple[dict[str, nn.Parameter], torch.optim.Optimizer]
 
 def advance(parameters: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
     optimizer.zero_grad()
-    loss = sum((p * torch.randn_like(p)).pow(2).sum() for p in parameters.values())
-    torch.autograd.backward([loss])  # type: ignore[list-item]
+    loss = torch.stack([(p * torch.randn_like(p)).pow(2).sum() for p in parameters.values()]).sum()
+    torch.autograd.backward(loss)
     optimizer.step()
 
 

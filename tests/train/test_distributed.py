@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from safetensors.numpy import load_file
+
 from accord.record import write_groups
 from accord.testing import labelled_groups, preference_groups
 from accord.train.config import TrainConfig
-from safetensors.numpy import load_file
 
 CHILD = """
 import sys, msgspec

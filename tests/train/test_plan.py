@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from accord.errors import DataError
-from accord.train.plan import micro_batches, plan_steps
 from hypothesis import given
 from hypothesis import strategies as st
+
+from accord.errors import DataError
+from accord.train.plan import micro_batches, plan_steps
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from accord.errors import ConfigError, Interrupted
 from accord.record import write_groups
 from accord.testing import labelled_groups, preference_groups
@@ -123,9 +124,7 @@ def test_sigterm_checkpoints_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("more", [{"lora_r": 4, "lora_dropout": 0.2}, {"objective": "kto", "dtype": "bf16"}])
-def test_ctrl_c_in_process_resumes_bit_for_bit(
-    more: dict[str, Any], tiny: Path, data: Path, tmp_path: Path
-) -> None:
+def test_ctrl_c_in_process_resumes_bit_for_bit(more: dict[str, Any], tiny: Path, data: Path, tmp_path: Path) -> None:
     groups = labelled_groups(20) if more.get("objective") == "kto" else preference_groups(20)
     whole = settings(tiny, data, tmp_path / "whole", **more)
     run_training(whole, groups=groups)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+
 from accord.errors import DataError, NumericsError
 from accord.objectives import OBJECTIVES
 from accord.objectives.terms import Terms
@@ -146,9 +147,7 @@ def test_thirty_steps_lower_the_loss(name: str, make_task: MakeTask) -> None:
     steps = [examples] * 30
     losses = [
         update.result.loss
-        for update in optimise(
-            task, steps, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000
-        )
+        for update in optimise(task, steps, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000)
     ]
     assert losses[-1] < 0.8 * losses[0]
 

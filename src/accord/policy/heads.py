@@ -59,7 +59,9 @@ def save_reward_model(model: Any, head: RewardHead, directory: Path, *, pad_id: 
     weights[name] = head.score.weight.detach().to(next(iter(weights.values())).dtype)
     missing = set(classifier.state_dict()) - set(weights)
     if missing:
-        raise ModelError(f"the sequence classifier of {type(model.config).__name__} needs {sorted(missing)[:3]} as well")
+        raise ModelError(
+            f"the sequence classifier of {type(model.config).__name__} needs {sorted(missing)[:3]} as well"
+        )
     classifier.config.architectures = [type(classifier).__name__]
     classifier.save_pretrained(directory, state_dict=weights, safe_serialization=True)
 

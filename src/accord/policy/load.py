@@ -84,7 +84,9 @@ class Policy:
     def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
         """The reward head's output after the last token of every response, `[B,n]` float32."""
         if self.reward_head is None:
-            raise ModelError("has no reward head", where=self.source, mend="Train one with `accord train bradley_terry`.")
+            raise ModelError(
+                "has no reward head", where=self.source, mend="Train one with `accord train bradley_terry`."
+            )
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             states = hidden_states(self.model, rows)
@@ -157,7 +159,7 @@ def load_policy(
         model: directory or hub id.
         dtype: compute precision. Weights that are trained stay in float32; frozen ones are held in bf16 under bf16.
         device: torch device; CUDA if there is one, else the CPU.
-        lora_r: rank of LoRA adapters on every linear layer but the head (fused experts stay frozen); 0 trains all weights.
+        lora_r: rank of LoRA adapters on every linear layer but the head (fused experts stay frozen); 0 trains all.
         lora_alpha: scale of the adapters; twice the rank if not given.
         lora_dropout: dropout inside the adapters.
         reward: attach a scalar reward head.
@@ -311,8 +313,8 @@ def _with_adapters(network: Any, rank: int, alpha: float | None, dropout: float)
         task_type="CAUSAL_LM",
     )
     with warnings.catch_warnings():
-        # peft asks transformers for a property that is being renamed, tells how it adapts GPT-2's transposed layers, and
-        # that the fused experts of a mixture are not linear layers (they stay frozen).
+        # peft asks transformers for a property that is being renamed, tells how it adapts GPT-2's transposed layers,
+        # and that the fused experts of a mixture are not linear layers (they stay frozen).
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
         warnings.filterwarnings("ignore", message="fan_in_fan_out", category=UserWarning)
         warnings.filterwarnings("ignore", message="The following (rank|alpha)_pattern keys", category=RuntimeWarning)

@@ -15,8 +15,8 @@ from accord.record import Encoded
 class Rows:
     """One row a response: prompt and response ids, right-padded.
 
-    Right padding needs no attention mask under a causal model: no real token ever sees a pad. It is also the only padding
-    that recurrent layers survive.
+    Right padding needs no attention mask under a causal model: no real token ever sees a pad. It is also the only
+    padding that recurrent layers survive.
 
     Attributes:
         input_ids: `[R,L]` rows; the last token of a row predicts nothing and is not fed.

@@ -56,9 +56,7 @@ def align(
 
     Arguments and errors are those of `accord.train.run.run_training`.
     """
-    result = run_training(
-        config, groups=groups, eval_groups=eval_groups, probe=probe, console=console, fresh=fresh
-    )
+    result = run_training(config, groups=groups, eval_groups=eval_groups, probe=probe, console=console, fresh=fresh)
     conclude(result.path, held_out_evaluation(result.path))
     if console is not None:
         print_summary(result.path, console)

@@ -42,7 +42,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def save(
-    directory: Path, state: State, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer, *, keep: int
+    directory: Path,
+    state: State,
+    parameters: Mapping[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep: int,
 ) -> Path:
     """Write a checkpoint below `directory` and delete all but the newest `keep`."""
     target = directory / f"step-{state.step:06d}"

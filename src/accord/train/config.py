@@ -48,7 +48,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lora_alpha: scale of the adapters; default twice the rank.
         lora_dropout: dropout inside the adapters.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
-        chat: wrap plain-text prompts as a user turn of the model's chat template: when it has one (auto), always, never.
+        chat: wrap plain-text prompts as a user turn of the chat template: when there is one (auto), always, never.
         save_every: steps between checkpoints; 0 checkpoints only when interrupted and at the end.
         keep_checkpoints: how many checkpoints to keep.
         eval_every: steps between measurements on the held-out data; 0 measures before and after only.

@@ -35,8 +35,8 @@ class MemoryEstimate:
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimizer", "activations", "logits")
-        listed = ", ".join(f"{name} {_gib(getattr(self, name))}" for name in parts)
-        return f"{listed}; {_gib(self.available)} free of which {_gib(self.to_come)} will be used"
+        listed = ", ".join(f"{name} {_size(getattr(self, name))}" for name in parts)
+        return f"{listed}; {_size(self.available)} free of which {_size(self.to_come)} will be used"
 
 
 def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, checkpointing: bool) -> MemoryEstimate:
@@ -56,7 +56,7 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
     tokens = max(micro_batch_tokens, longest)
     width = 2 if policy.dtype == "bf16" else 4
     # Kept for the backward pass, per token and layer: the residual stream and norms (about 6 hidden), queries, keys,
-    # values and attention output (4 hidden), and the gated feed-forward (3 inner). Checkpointing keeps one hidden a layer.
+    # values and attention output (4 hidden), and the gated feed-forward (3 inner). Checkpointing keeps one hidden.
     per_layer = width * (10 * hidden + 3 * inner)
     activations = tokens * (layers * width * hidden + per_layer if checkpointing else layers * per_layer)
     row_bytes = 4 * vocabulary_size(policy.model)
@@ -86,5 +86,5 @@ def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool,
     raise ConfigError(f"this training does not fit into memory: {estimate}", mend=f"Try {', or '.join(ways)}.")
 
 
-def _gib(size: int) -> str:
-    return f"{size / _GIB:.2f} GiB"
+def _size(size: int) -> str:
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{size / 2**20:.0f} MiB"

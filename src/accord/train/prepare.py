@@ -159,7 +159,7 @@ def check_first_step(run: Run) -> None:
         raise NumericsError(
             f"policy and reference differ by {gap:.3g} nats on a token before the first step, where they must agree",
             where=policy.source,
-            mend="The model may behave differently from call to call (dropout, quantisation, routing noise); try --dtype fp32.",
+            mend="The model may differ from call to call (dropout, quantisation, routing noise); try --dtype fp32.",
         )
 
 
@@ -192,9 +192,7 @@ def _resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> Tr
     """Fill in what depends on the model and the objective."""
     limit = policy.max_positions
     if config.max_length is not None and limit is not None and config.max_length > limit:
-        raise ConfigError(
-            f"{config.max_length} is more than the {limit} positions the model has", where="--max-length"
-        )
+        raise ConfigError(f"{config.max_length} is more than the {limit} positions the model has", where="--max-length")
     kind = "preferences" if "reference" in needs or ("prefer" in needs and "reward" not in needs) else "likelihood"
     rate = _RATES[kind] * (_LORA_FACTOR if config.lora_r else 1.0)
     return msgspec.structs.replace(
@@ -242,9 +240,7 @@ def _split_by_prompt(data: Prepared, *, share: float, seed: int) -> tuple[Prepar
 
 def _where(data: Prepared, prompts: set[tuple[int, ...]], *, inside: bool) -> Prepared:
     kept = [index for index, ids in enumerate(data.encoded) if (ids.prompt in prompts) is inside]
-    return replace(
-        data, groups=[data.groups[index] for index in kept], encoded=[data.encoded[index] for index in kept]
-    )
+    return replace(data, groups=[data.groups[index] for index in kept], encoded=[data.encoded[index] for index in kept])
 
 
 def _fixed_prompts(held_out: Sequence[Example], count: int) -> list[Group]:

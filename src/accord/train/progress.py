@@ -21,7 +21,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """One plain line; nothing in it is markup."""
-        self.console.print(text, markup=False, highlight=False)
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def bar(self, description: str, total: int, done: int = 0) -> Iterator[Bar]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -167,6 +168,7 @@ class _Session:
             self.directory.environment,
             describe_environment()
             | {
+                "objective_description": (inspect.getdoc(self.prepared.task.objective) or "").split("\n\n")[0],
                 "model": self.config.model,
                 "seed": self.config.seed,
                 "parameters": self.policy.parameter_count(),

@@ -21,13 +21,13 @@ from accord.objectives.vocabulary import signature_of
 from accord.policy.load import Policy
 from accord.policy.reference import Reference
 from accord.policy.rows import Rows
-from accord.record import Group
 from accord.train import distributed
 from accord.train.collate import Example, feedback_tensors
 from accord.train.plan import micro_batches
 
 Sums = dict[str, tuple[float, float]]
 """Metrics as (sum, count); their value is sum / count."""
+
 
 @dataclass(frozen=True)
 class Task:
