@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import accord
+from accord.objectives import OBJECTIVES
 
 MODULES = sorted(
     module.name
@@ -32,3 +35,10 @@ def test_public_names_are_listed_once() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         accord.nothing  # noqa: B018
+
+
+def test_objectives_are_all_held_to_independence() -> None:
+    settings = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    listed = {module for contract in contracts if contract["type"] == "independence" for module in contract["modules"]}
+    assert {objective.__module__ for objective in OBJECTIVES.values()} == listed

@@ -85,8 +85,8 @@ def test_train_then_again_then_fresh(
     assert "finished run of 2 steps" in capsys.readouterr().out
     assert (run / "metrics.jsonl").read_bytes() == first
 
-    assert main([*command, "--steps", "3"]) == 2
-    assert "steps was 2 and is now 3" in capsys.readouterr().err
+    assert main([*command, "--seed", "3"]) == 2
+    assert "seed was 0 and is now 3" in capsys.readouterr().err
     assert (run / "metrics.jsonl").read_bytes() == first
 
     assert main(["train", "--config", str(run / "config.toml"), "--steps", "3", "--fresh"]) == 0
