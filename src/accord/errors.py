@@ -1,7 +1,7 @@
 """Errors for the person who reads them: what is wrong, where, and how to mend it.
 
 Everything that a user can cause (a flag, a file, a model directory) is raised as an `AccordError`; the command
-line prints it as one sentence and exits with 2. Anything else that escapes is a defect of Accord and keeps its traceback.
+line prints it as one sentence and exits with 2. Anything else that escapes is a defect and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class NumericsError(AccordError):
     """A loss, reward or gradient is not a finite number; the message names the prompt."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a stop that was asked for is no error
     """A run stopped because it was asked to (Ctrl-C, SIGTERM) and can go on from where it stopped.
 
     Args:

@@ -12,6 +12,7 @@ Schedule = Literal["cosine", "linear", "constant"]
 Dtype = Literal["fp32", "bf16"]
 Overlong = Literal["drop", "truncate"]
 ChatMode = Literal["auto", "on", "off"]
+Template = Literal["messages", "instruction"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,6 +26,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         eval_data: held-out data; without it a share of the training prompts (`holdout`) is set aside.
         holdout: share of the prompts set aside for the before/after measurement when `eval_data` is not given.
         columns: where to find fields in a format that is not recognised, e.g. `prompt=question,chosen=good`.
+        axis: which of several kinds of preference to learn, e.g. `helpfulness` or `safety` in PKU-SafeRLHF.
+        template: how Alpaca's and Dolly's instructions are put: as a chat message, or in the plain-text
+            `### Instruction:` template.
         hyper: the objective's own hyperparameters.
         seed: seeds the order of the data, the adapters' initial weights and sampling.
         epochs: passes over the data; fractions are allowed.
@@ -66,6 +70,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     eval_data: tuple[str, ...] = ()
     holdout: float = 0.05
     columns: str | None = None
+    axis: str | None = None
+    template: Template = "messages"
     hyper: dict[str, Any] = {}
     seed: int = 0
     epochs: float = 1.0

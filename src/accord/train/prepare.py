@@ -90,7 +90,7 @@ def prepare_run(
     needs = signature_of(objective).needs
     policy = _load(config, reward="reward" in needs)
     config = _resolved(config, policy, needs)
-    data, held_out_data = _read(config, needs, policy, groups, eval_groups)
+    data, held_out_data = _read(config, needs, policy, groups, eval_groups, display)
     for note in data.report.lines():
         display.say(note)
     mismatch = "mismatched_kl" in needs
@@ -209,22 +209,31 @@ def _read(
     policy: Policy,
     groups: Sequence[Group] | None,
     eval_groups: Sequence[Group] | None,
+    display: Display,
 ) -> tuple[Prepared, Prepared | None]:
     """Training and held-out data, prepared alike."""
-    assert config.max_length is not None
-    settings: dict[str, Any] = {
-        "needs": needs,
-        "encoder": policy.renderer,
-        "max_length": config.max_length,
-        "overlong": config.overlong,
-    }
-    dataset = read(config.data, columns=config.columns) if groups is None else Dataset(groups=list(groups))
+
+    def prepared(dataset: Dataset) -> Prepared:
+        with display.bar("encoding", len(dataset.groups)) as bar:
+            return prepare(
+                dataset,
+                needs=needs,
+                encoder=policy.renderer,
+                max_length=config.max_length,
+                overlong=config.overlong,
+                axis=config.axis,
+                progress=bar.advance,
+            )
+
+    def read_from(sources: Sequence[str], split: str) -> Dataset:
+        return read(sources, columns=config.columns, split=split, template=config.template)
+
+    data = prepared(read_from(config.data, "train") if groups is None else Dataset.of(groups))
     if eval_groups is not None:
-        return prepare(dataset, **settings), prepare(Dataset(groups=list(eval_groups)), **settings)
+        return data, prepared(Dataset.of(eval_groups))
     if config.eval_data:
-        held_out = prepare(read(config.eval_data, columns=config.columns, split="validation"), **settings)
-        return prepare(dataset, **settings), held_out
-    return _split_by_prompt(prepare(dataset, **settings), share=config.holdout, seed=config.seed)
+        return data, prepared(read_from(config.eval_data, "validation"))
+    return _split_by_prompt(data, share=config.holdout, seed=config.seed)
 
 
 def _split_by_prompt(data: Prepared, *, share: float, seed: int) -> tuple[Prepared, Prepared | None]:
