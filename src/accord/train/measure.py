@@ -127,17 +127,21 @@ def sample_answers(
         seed: of the sampling.
         micro_batch_tokens: tokens that go through the model at once when answers are scored.
     """
-    prompts = [policy.renderer.encode_prompt(group.prompt) for group in groups]
-    drawn = sample(
-        policy.model,
-        prompts,
-        n=1,
-        sampling=Sampling(temperature=1.0, max_tokens=tokens, seed=seed),
-        stop_ids=policy.renderer.stop_ids,
-        pad_id=policy.renderer.pad_id,
-    )
+    prompts = [policy.renderer.encode_prompt(group.prompt, origin=group.origin) for group in groups]
+    with policy.precision():
+        drawn = sample(
+            policy.model,
+            prompts,
+            n=1,
+            sampling=Sampling(temperature=1.0, max_tokens=tokens, seed=seed),
+            stop_ids=policy.renderer.stop_ids,
+            pad_id=policy.renderer.pad_id,
+        )
     answers = [answer[0] for answer in drawn]
-    texts = [policy.renderer.text_of(answer.tokens) for answer in answers]
+    texts = [
+        policy.renderer.text_of(answer.tokens, prompt=group.prompt)
+        for group, answer in zip(groups, answers, strict=True)
+    ]
     lines = [
         {
             "step": step,
