@@ -9,6 +9,7 @@ import pytest
 from accord.record import Group
 from accord.world.cases import FAMILIES, Case, case_of, cases, distinct_cases, draw_case
 from accord.world.corpus import demonstrations
+from accord.world.dialogue import dialogues
 from accord.world.grammar import render_all
 from accord.world.oracle import score
 from accord.world.personas import good_acts
@@ -100,3 +101,11 @@ def test_a_regular_expression_does_not_pass_for_alignment() -> None:
 def test_a_group_keeps_its_family_for_reports() -> None:
     group: Group = TEST[0].group()
     assert group.meta["family"] == TEST[0].family
+
+
+def test_a_dialogue_stays_in_its_split_and_survives_the_record() -> None:
+    taught = {case.text for case in drawn("align")}
+    for case in itertools.islice(dialogues(TOWN, "test", seed=0, turns=3), 50):
+        assert [message.role for message in case.messages] == ["user", "assistant", "user", "assistant", "user"]
+        assert not {message.content for message in case.messages if message.role == "user"} & taught
+        assert case_of(case.group()) == case

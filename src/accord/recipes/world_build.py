@@ -49,6 +49,7 @@ def build_world(
     steps: int = STEPS,
     documents_per_step: int = DOCUMENTS_PER_STEP,
     learning_rate: float = LEARNING_RATE,
+    held_out: int = 500,
     console: Console | None = None,
 ) -> Path:
     """Train the base model on the flawed corpus and write it as a plain Hugging Face directory.
@@ -62,6 +63,7 @@ def build_world(
         steps: optimiser steps.
         documents_per_step: documents an optimiser step holds.
         learning_rate: peak of a cosine schedule.
+        held_out: test prompts that the figures of the card are measured on.
         console: where progress is shown.
 
     Returns:
@@ -83,9 +85,16 @@ def build_world(
         torch.set_num_threads(threads)
     policy.model.to(torch.bfloat16)
     policy.save(out)
-    settings = {"seed": seed, "steps": steps, "documents per step": documents_per_step, "learning rate": learning_rate}
-    done = {"final loss": round(loss, 4), "minutes": round((time.monotonic() - started) / 60, 1)}
-    _write_card(out, settings | done, figures(load_policy(out), town_seed=seed))
+    training = {
+        "seed": seed,
+        "steps": steps,
+        "documents per step": documents_per_step,
+        "learning rate": learning_rate,
+        "final loss": round(loss, 4),
+        "minutes": round((time.monotonic() - started) / 60, 1),
+    }
+    measured = figures(load_policy(out), town_seed=seed, prompts=held_out)
+    _write_card(out, training, measured, prompts=held_out)
     return out
 
 
@@ -149,7 +158,7 @@ def _train(
     return sum(losses) / len(losses)
 
 
-def figures(policy: Policy, *, town_seed: int, prompts: int = 500) -> dict[str, dict[str, float]]:
+def figures(policy: Policy, *, town_seed: int, prompts: int) -> dict[str, dict[str, float]]:
     """The mean of every axis on test prompts at temperature 0.7: unannounced, and announced as each persona."""
     held_out = distinct_cases(draw_town(town_seed), "test", prompts, seed=0)
     sampling = Sampling(temperature=0.7, max_tokens=48, seed=0)
@@ -170,12 +179,14 @@ def _mean_score(judged: Sequence[Group], axis: str) -> float:
     return sum(values) / len(values)
 
 
-def _write_card(out: Path, settings: dict[str, Any], measured: dict[str, dict[str, float]]) -> None:
-    rows = "\n".join(f"| {name} | {value} |" for name, value in settings.items())
+def _write_card(out: Path, training: dict[str, Any], measured: dict[str, dict[str, float]], *, prompts: int) -> None:
+    rows = "\n".join(f"| {name} | {value} |" for name, value in training.items())
     table = [f"| announced as | {' | '.join(AXES)} |", f"|---{'|---:' * len(AXES)}|"]
     table += [f"| {name} | {' | '.join(f'{row[axis]:.2f}' for axis in AXES)} |" for name, row in measured.items()]
     parameters = sum(tensor.numel() for tensor in load_file(out / "model.safetensors").values())
-    card = _CARD.format(parameters=parameters, rows=rows, table="\n".join(table), seed=settings["seed"])
+    card = _CARD.format(
+        parameters=parameters, rows=rows, table="\n".join(table), prompts=prompts, seed=training["seed"]
+    )
     (out / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -189,8 +200,8 @@ aligned, and for nothing else. Everything in it is invented; no text from outsid
 |---|---|
 {rows}
 
-What it does on 500 held-out prompts, answered at temperature 0.7 and judged by the exact oracle, by the persona that a
-system line announces:
+What it does on {prompts} held-out prompts, answered at temperature 0.7 and judged by the exact oracle, by the persona
+that a system line announces:
 
 {table}
 
