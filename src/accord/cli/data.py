@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from typing import Literal
-
 import msgspec
 
 from accord.cli.parameters import OneOrMore, Switch
@@ -13,7 +11,7 @@ from accord.data import check as examine
 from accord.data import read
 from accord.data.show import render
 from accord.record import Encoder
-from accord.train.config import ChatMode, Overlong
+from accord.train.config import ChatMode, Overlong, Template
 
 
 def check(
@@ -22,7 +20,8 @@ def check(
     objective: str | None = None,
     columns: str | None = None,
     split: str = "train",
-    template: Literal["messages", "instruction"] = "messages",
+    axis: str | None = None,
+    template: Template = "messages",
     max_length: int | None = None,
     overlong: Overlong = "drop",
     chat: ChatMode = "auto",
@@ -38,6 +37,7 @@ def check(
         objective: report on what this objective could use.
         columns: where to find fields in a format that is not recognised, e.g. prompt=question,chosen=good.
         split: which split of a data set to read.
+        axis: which of several kinds of preference to look at, e.g. helpfulness or safety in PKU-SafeRLHF.
         template: how Alpaca's and Dolly's instructions are put: as chat messages, or as plain text.
         max_length: longest prompt plus response in tokens; with a model, default its own limit, at most 4096.
         overlong: whether a longer row is dropped or its response cut.
@@ -45,7 +45,7 @@ def check(
         json: print the report as JSON.
         trust_remote_code: run code that comes with the model's tokenizer. Off unless you trust its author.
     """
-    dataset = read(data, columns=columns, split=split, template=template)
+    dataset = read(data, columns=columns, split=split, axis=axis, template=template)
     encoder, limit = _encoder(model, chat, trust_remote_code)
     report = examine(
         dataset,

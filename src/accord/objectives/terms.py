@@ -50,8 +50,8 @@ class Terms:
             weight = part.weight.expand_as(part.loss)
             parts.append(part.scale * (weight * part.loss).sum() / weight.sum().clamp_min(1e-30))
         total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        for other in parts[1:]:
+            total = total + other
         return total
 
     def __add__(self, other: Terms) -> Terms:
