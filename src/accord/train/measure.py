@@ -121,7 +121,8 @@ def sample_answers(
     Args:
         policy: what answers.
         groups: the prompts.
-        start: opens the policy's starting weights, to estimate the KL divergence from them; `None` skips it.
+        start: opens the policy's starting weights, to estimate the KL divergence from them; `None` when the policy
+            still has them, and the divergence is zero.
         step: the step that the lines of `samples.jsonl` name.
         tokens: longest answer.
         seed: of the sampling.
@@ -155,8 +156,7 @@ def sample_answers(
     ]
     lengths = [float(len(answer.tokens)) for answer in answers]
     line = {"eval/response_length": sum(lengths) / len(lengths), "eval/distinct_2": distinct_bigrams(texts)}
-    if start is not None:
-        line["eval/kl"] = kl_from_start(policy, start, answered(prompts, answers), micro_batch_tokens)
+    line["eval/kl"] = kl_from_start(policy, start, answered(prompts, answers), micro_batch_tokens) if start else 0.0
     return Measurement(line, [Axis(SAMPLED_LENGTH, lengths, [str(index) for index in range(len(lengths))])], lines)
 
 
