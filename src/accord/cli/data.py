@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+
 import msgspec
 
 from accord.cli.parameters import OneOrMore, Switch
@@ -37,7 +38,7 @@ def check(
         objective: report on what this objective could use.
         columns: where to find fields in a format that is not recognised, e.g. prompt=question,chosen=good.
         split: which split of a data set to read.
-        axis: which of several kinds of preference to look at, e.g. helpfulness or safety in PKU-SafeRLHF.
+        axis: with an objective, which of several kinds of preference it would learn, e.g. helpfulness or safety.
         template: how Alpaca's and Dolly's instructions are put: as chat messages, or as plain text.
         max_length: longest prompt plus response in tokens; with a model, default its own limit, at most 4096.
         overlong: whether a longer row is dropped or its response cut.
@@ -45,11 +46,12 @@ def check(
         json: print the report as JSON.
         trust_remote_code: run code that comes with the model's tokenizer. Off unless you trust its author.
     """
-    dataset = read(data, columns=columns, split=split, axis=axis, template=template)
+    dataset = read(data, columns=columns, split=split, template=template)
     encoder, limit = _encoder(model, chat, trust_remote_code)
     report = examine(
         dataset,
         needs=_needs(objective),
+        axis=axis,
         encoder=encoder,
         max_length=max_length or limit,
         overlong=overlong,
