@@ -18,7 +18,7 @@ from benchmarks.measurement import Job, Library, Seen, measure
 from benchmarks.workload import ModelSpec, Row, Shape, build_model, make_rows, write_rows
 
 MODEL = ModelSpec("llama-small", "llama", hidden=256, layers=4, intermediate=704, heads=4, kv_heads=4, vocabulary=16384)
-STEPS = 4  # the first of them warms up and is not counted
+STEPS = 3  # the first of them warms up and is not counted
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Contender:
 
 ACCORD = Contender("accord", "accord")
 TRL = Contender("trl", "trl")
-TRL_PRECOMPUTED = Contender("trl, reference precomputed", "trl", precompute=True)
+TRL_PRECOMPUTED = Contender("trl, precomputed", "trl", precompute=True)
 
 CASES: tuple[tuple[str, dict[str, Any], Shape, tuple[Contender, ...]], ...] = (
     ("dpo", {"beta": 0.1}, Shape("pairs", prompt=256, response=64, batch=4), (ACCORD, TRL, TRL_PRECOMPUTED)),
@@ -40,7 +40,7 @@ CASES: tuple[tuple[str, dict[str, Any], Shape, tuple[Contender, ...]], ...] = (
     (
         "dpo",
         {"beta": 0.1},
-        Shape("pairs", prompt=128, response=64, batch=8, spread=0.6),
+        Shape("pairs", prompt=128, response=64, batch=4, spread=0.6),
         (ACCORD, TRL, TRL_PRECOMPUTED),
     ),
     ("sft", {}, Shape("demonstrations", prompt=128, response=128, batch=8), (ACCORD, TRL)),
@@ -137,13 +137,13 @@ HEADER = (
     "s / step",
     "x Accord (spread)",
     "x floor",
-    "s, reference included",
+    "s, whole run",
     "x Accord",
     "peak MiB",
 )
 CAPTION = (
     f"Processor seconds, median of {STEPS - 1} steps and all rounds; ratios are paired by round, with the smallest and "
-    f"largest. 'Reference included' is everything from reading the data to the end of {STEPS} steps. Peak memory is "
+    f"largest. 'Whole run' is everything from reading the data to the end of {STEPS} steps. Peak memory is "
     "net of imports."
 )
 
@@ -156,7 +156,7 @@ def cells(line: dict[str, Any]) -> tuple[str, ...]:
         line["shape"],
         line["contender"],
         f"{line['seconds']:.2f}",
-        "1" if ours else f"{line['ratio']:.2f} ({line['ratio_low']:.2f} to {line['ratio_high']:.2f})",
+        "1" if ours else f"{line['ratio']:.2f} ({line['ratio_low']:.2f}-{line['ratio_high']:.2f})",
         f"{line['seconds'] / line['floor_seconds']:.1f}",
         f"{line['total_seconds']:.1f}",
         "1" if ours else f"{line['total_ratio']:.2f}",
