@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from accord.errors import ModelError
@@ -12,12 +13,12 @@ from accord.world.cases import case_of, distinct_cases
 from accord.world.oracle import AXES
 from accord.world.town import draw_town
 
-SMALL = {"held_out": 200, "demonstrations": 300, "prompts": 300, "answers": 6}
+SMALL = Plan(held_out=200, demonstrations=300, prompts=300, answers=6)
 
 
 @pytest.fixture(scope="module")
 def aligned(tmp_path_factory: pytest.TempPathFactory) -> Quickstart:
-    return quickstart(tmp_path_factory.mktemp("quickstart") / "run", seed=0, plan=Plan(**SMALL))
+    return quickstart(tmp_path_factory.mktemp("quickstart") / "run", seed=0, plan=SMALL)
 
 
 @pytest.mark.learning
@@ -51,7 +52,7 @@ def test_the_summary_and_the_runs_are_whole(aligned: Quickstart) -> None:
 
 @pytest.mark.learning
 def test_no_held_out_prompt_was_trained_on(aligned: Quickstart) -> None:
-    held_out = {case.key for case in distinct_cases(draw_town(0), "test", SMALL["held_out"], seed=0)}
+    held_out = {case.key for case in distinct_cases(draw_town(0), "test", SMALL.held_out, seed=0)}
     files = sorted((aligned.path / "data").glob("*.jsonl"))
     assert len(files) == 3
     for path in files:
@@ -60,7 +61,7 @@ def test_no_held_out_prompt_was_trained_on(aligned: Quickstart) -> None:
 
 @pytest.mark.learning
 def test_swapped_preferences_are_reported_as_worse(tmp_path: Path, aligned: Quickstart) -> None:
-    broken = quickstart(tmp_path / "run", seed=0, plan=Plan(**SMALL, swapped=True))
+    broken = quickstart(tmp_path / "run", seed=0, plan=msgspec.structs.replace(SMALL, swapped=True))
     assert broken.evaluation.verdict == "worse"
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] == "worse"
     assert means(broken.evaluation, "gold")[1] < means(aligned.evaluation, "gold")[0]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -25,11 +26,11 @@ def test_the_same_seed_builds_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_built_base_loads_in_plain_transformers_and_has_a_card(tmp_path: Path) -> None:
     built = build_world(tmp_path / "base", steps=2, held_out=8)
-    model, tokenizer = AutoModelForCausalLM.from_pretrained(built), AutoTokenizer.from_pretrained(built)
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": "Hi there."}], add_generation_prompt=True, return_dict=True, return_tensors="pt"
-    )
-    assert model.generate(**prompt, max_new_tokens=2, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
+    model: Any = AutoModelForCausalLM.from_pretrained(built)
+    tokenizer: Any = AutoTokenizer.from_pretrained(built)
+    question = [{"role": "user", "content": "Hi there."}]
+    ids = tokenizer(tokenizer.apply_chat_template(question, tokenize=False), return_tensors="pt").input_ids
+    assert model.generate(ids, max_new_tokens=2, do_sample=False).shape[1] > ids.shape[1]
     card = (built / "README.md").read_text()
     assert "| seed | 0 |" in card
     assert "| nobody |" in card

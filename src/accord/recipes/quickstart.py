@@ -24,6 +24,7 @@ from accord.recipes.align import conclude
 from accord.record import Comparison, Evaluation, Feedback, Group, Preference, write_groups
 from accord.report import print_summary, write_report
 from accord.rollout import rollout
+from accord.rollout.progress import progress_bar
 from accord.train.config import TrainConfig
 from accord.train.run import run_training
 from accord.world.annotators import Annotator, prefer
@@ -52,8 +53,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     held_out: int = 500
-    demonstrations: int = 600
-    prompts: int = 1200
+    demonstrations: int = 1000
+    prompts: int = 2000
     answers: int = 8
     noise: float = 0.0
     swapped: bool = False
@@ -109,7 +110,8 @@ def quickstart(
     with clock.stage("sample", f"answering {plan.prompts} new prompts {plan.answers} times each"):
         prompts = [case.group() for case in islice(cases(town, "align", seed=seed + 1), plan.prompts)]
         sampling = Sampling(temperature=1.0, max_tokens=LONGEST_ANSWER, seed=seed)
-        answered = rollout(tuned, prompts, n=plan.answers, sampling=sampling)
+        with progress_bar("answers", console) as progress:
+            answered = rollout(tuned, prompts, n=plan.answers, sampling=sampling, progress=progress)
     with clock.stage("judge", "judging the answers"):
         pairs = _write_pairs(out / "data" / "preferences.jsonl", answered, plan, seed)
     with clock.stage("dpo", "training on the preferences"):
@@ -145,7 +147,10 @@ def evaluate(
         suite=SUITE,
         comparisons=tuple(_compare(axis, held_out, before, after, stages or {}) for axis in AXES),
         primary="gold",
-        judge={"name": "the world's exact oracle", "agreement": 1.0},
+        judge={"name": "the world's exact oracle"},
+        notes=("The comparison starts from the base model; DPO itself started from the fine-tuned one.",)
+        if stages
+        else (),
         examples=_examples(before, after),
     )
 

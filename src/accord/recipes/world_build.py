@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -26,6 +25,7 @@ from accord.record import Group, Message
 from accord.rollout import rollout
 from accord.train.collate import Example
 from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
+from accord.train.progress import Display
 from accord.train.step import Task
 from accord.world.cases import distinct_cases
 from accord.world.corpus import corpus
@@ -70,17 +70,19 @@ def build_world(
         the directory.
 
     Raises:
-        ConfigError: `out` holds something already.
+        ConfigError: `out` holds something already, or there is no step to take.
     """
     out = Path(out)
     if out.exists() and any(out.iterdir()):
         raise ConfigError("is not empty", where=str(out), mend="Name a new directory with --out.")
+    if steps < 1:
+        raise ConfigError(f"{steps} is out of range", where="--steps", mend="Give at least 1.")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     started = time.monotonic()
     try:
         policy = new_policy(seed)
-        loss = _train(policy, seed, steps, documents_per_step, learning_rate, console or Console(quiet=True))
+        loss = _train(policy, seed, steps, documents_per_step, learning_rate, console)
     finally:
         torch.set_num_threads(threads)
     policy.model.to(torch.bfloat16)
@@ -136,7 +138,7 @@ def batches(policy: Policy, *, seed: int, documents_per_step: int) -> Iterator[l
 
 
 def _train(
-    policy: Policy, seed: int, steps: int, documents_per_step: int, learning_rate: float, console: Console
+    policy: Policy, seed: int, steps: int, documents_per_step: int, learning_rate: float, console: Console | None
 ) -> float:
     """Train, and return the mean loss of the last hundred steps."""
     task = Task(resolve("sft"), {}, policy)
@@ -148,13 +150,11 @@ def _train(
         max_grad_norm=1.0,
         micro_batch_tokens=1_000_000,
     )
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     losses: list[float] = []
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("loss {task.fields[loss]:.4f}"), console=console) as bar:
-        shown = bar.add_task("base model", total=steps, loss=float("nan"))
+    with Display(console).bar("base model", steps) as bar:
         for update in updates:
             losses = [*losses[-99:], update.result.loss]
-            bar.update(shown, advance=1, loss=sum(losses) / len(losses))
+            bar.advance(numbers=f"loss {sum(losses) / len(losses):.4f}")
     return sum(losses) / len(losses)
 
 
