@@ -171,6 +171,30 @@ def test_adapt_score_takes_the_only_score() -> None:
     assert len(adapted.left_out) == 1
 
 
+def test_adapt_distribution_as_given_or_from_comparisons() -> None:
+    given = group("a", "b", distribution=(0.7, 0.3))
+    groups = [
+        given,
+        group("a", "b", preferences=(Preference(0, 1, 0.8), Preference(1, 0, 0.2))),
+        group("a", "b", "c", scores={"overall": (1.0, 3.0, 2.0)}),
+        group("good", prompt="q", labels=(True,)),
+        group("bad", prompt="q", labels=(False,)),
+        group("a", line=7),
+    ]
+    adapted = adapt(groups, ("policy", "reference", "mask", "distribution", "valid"))
+    expected = [(0.7, 0.3), (0.8, 0.2), (0.0, 2 / 3, 1 / 3), (1.0, 0.0)]
+    assert [one.distribution() for one in adapted.groups] == [
+        pytest.approx(probabilities) for probabilities in expected
+    ]
+    assert adapted.left_out == groups[5:]
+    assert "distribution from preferences: 3 of 6 groups; lost: which response was compared with which" in adapted.notes
+
+
+def test_several_sources_of_probabilities_are_averaged() -> None:
+    two = (Feedback("human", distribution=(0.6, 0.4)), Feedback("judge", distribution=(1.0, 0.0)))
+    assert Group("p", (Response("a"), Response("b")), two).distribution() == pytest.approx((0.8, 0.2))
+
+
 def _two_axes() -> Group:
     helpful = Feedback("human", preferences=(Preference(0, 1),), meta={"axis": "helpfulness"})
     safe = Feedback("human", preferences=(Preference(1, 0),), labels=(False, True), meta={"axis": "safety"})

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from accord.record.convert import (
     best_response,
     desirable_responses,
+    distribution_from_preferences,
     labels_from_preferences,
     loses,
     main_scores,
@@ -44,14 +45,15 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
         groups: the data.
         needs: names of the tensors that the objective takes (`accord.objectives.vocabulary`). `prefer` is taken from
             preferences, else scores, else labels; `label` from labels, else from what gives preferences; `score` from
-            scores; an objective that needs none of them trains on the best, the desirable or the only responses.
+            scores; `distribution` from probabilities, else from what gives preferences; an objective that needs none of
+            them trains on the best, the desirable or the only responses.
         axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first that has
             what is needed.
     """
     steps = [step for need, step in _STEPS.items() if need in needs] or [_demonstration]
     counts: Counter[Callable[..., object]] = Counter()
     total = len(groups)
-    if "prefer" in needs:
+    if "prefer" in needs or "distribution" in needs:
         groups = _with_counterparts(groups, counts)
     several_axes = 0
     kept: list[Group] = []
@@ -110,6 +112,16 @@ def _score(group: Group, counts: Counter[Callable[..., object]]) -> Group | None
     return replace(group, feedback=(*group.feedback, Feedback(first.source, name, scores={"overall": values})))
 
 
+def _distribution(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+    if group.distribution() is not None:
+        return group
+    compared = _preference(group, counts)
+    if compared is None:
+        return None
+    counts[distribution_from_preferences] += 1
+    return distribution_from_preferences(compared)
+
+
 def _demonstration(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
     if not group.responses:
         return None
@@ -132,6 +144,7 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
     "prefer": _preference,
     "label": _label,
     "score": _score,
+    "distribution": _distribution,
 }
 
 

@@ -68,6 +68,21 @@ def labels_from_scores(group: Group, *, threshold: float) -> Group:
     return _with_labels(group, [None if score is None else score >= threshold for score in main_scores(group)])
 
 
+def distribution_from_preferences(group: Group) -> Group:
+    """Give each response its share of all the weight that was won: 1 and 0 for a pair, 0.8 and 0.2 for a doubtful one.
+
+    Loses: which response was compared with which.
+    """
+    won = [0.0] * len(group.responses)
+    for preference in group.preferences():
+        won[preference.better] += preference.weight
+    if not sum(won):
+        return group
+    first = group.feedback[0]
+    shares = tuple(weight / sum(won) for weight in won)
+    return replace(group, feedback=(*group.feedback, Feedback(first.source, first.name, distribution=shares)))
+
+
 def best_response(group: Group) -> Group:
     """Keep the response that wins most, or else scores highest, as a demonstration; the first of equals counts.
 

@@ -138,6 +138,11 @@ class Group(msgspec.Struct, frozen=True, omit_defaults=True):
             return None
         return tuple(_mean_of_given([row[index] for row in given]) for index in range(len(self.responses)))
 
+    def distribution(self) -> tuple[float, ...] | None:
+        """The probability of each response (mean over the sources that give one), or `None` if no source does."""
+        given = [feedback.distribution for feedback in self.feedback if feedback.distribution is not None]
+        return tuple(sum(column) / len(given) for column in zip(*given, strict=True)) if given else None
+
     def messages(self) -> tuple[Message, ...]:
         """The prompt as messages; plain text becomes one user turn."""
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt

@@ -84,7 +84,7 @@ def _mismatched(ids: Encoded, other: Encoded, limit: int) -> Encoded:
 
 def feedback_tensors(groups: Sequence[Group], width: int, names: Sequence[str]) -> dict[str, Tensor]:
     """The named feedback tensors, folded `[B,n]` (`prefer` is `[B,n,n]`), zero where nothing is given."""
-    makers = {"prefer": _prefer, "label": _label, "score": _score, "scored": _scored}
+    makers = {"prefer": _prefer, "label": _label, "score": _score, "scored": _scored, "distribution": _distribution}
     return {name: makers[name](groups, width) for name in names if name in makers}
 
 
@@ -118,3 +118,11 @@ def _scored(groups: Sequence[Group], width: int) -> Tensor:
         for j, value in enumerate(group.scores() or ()):
             scored[b, j] = float(value is not None)
     return scored
+
+
+def _distribution(groups: Sequence[Group], width: int) -> Tensor:
+    distribution = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, value in enumerate(group.distribution() or ()):
+            distribution[b, j] = value
+    return distribution
