@@ -74,12 +74,18 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
     prefer = uniform(groups, responses, responses) * (uniform(groups, responses, responses) < 0.6)
     label = torch.randint(-2, 3, (groups, responses), generator=generator).double()
     label[0, 0] = 1.0
+    scored = (uniform(groups, responses) < 0.8).double()
+    share = uniform(groups, responses) + 0.1
     every = {
         "policy": (-3.0 * uniform(groups, responses, tokens) * mask).requires_grad_(),
         "reference": -3.0 * uniform(groups, responses, tokens) * mask,
         "mask": mask,
         "prefer": prefer * (1.0 - torch.eye(responses, dtype=torch.float64)),
         "label": label,
+        "score": (4.0 * uniform(groups, responses) - 2.0) * scored,
+        "scored": scored,
+        "valid": torch.ones(groups, responses, dtype=torch.float64),
+        "distribution": share / share.sum(-1, keepdim=True),
         "reward": (4.0 * uniform(groups, responses) - 2.0).requires_grad_(),
         "mismatched_kl": torch.tensor(0.3, dtype=torch.float64),
     }

@@ -9,7 +9,9 @@ from torch import Tensor
 from accord.objectives import OBJECTIVES
 from accord.objectives.primitives import log1mexp, pairwise, seq_mean, seq_sum
 
-sft, dpo, ipo, simpo, orpo, kto, bradley_terry = OBJECTIVES.values()
+sft, dpo, ipo, simpo, orpo, kto, bradley_terry = (
+    OBJECTIVES[name] for name in ("sft", "dpo", "ipo", "simpo", "orpo", "kto", "bradley_terry")
+)
 
 Golden = dict[str, dict[str, Any]]
 Tensors = dict[str, Tensor]

@@ -14,17 +14,38 @@ Tensors = dict[str, Tensor]
 RandomBatch = Callable[..., Tensors]
 
 # Settings that switch on every component, so that each of them is held to the properties.
-EXTRA: dict[str, dict[str, Any]] = {
-    "dpo": {"label_smoothing": 0.1, "nll": 0.5},
-    "ipo": {"length": "sum"},
-    "kto": {"desirable_weight": 1.3, "undesirable_weight": 0.7},
-    "bradley_terry": {"margin": 0.2, "centre": 0.01},
-}
-CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in OBJECTIVES] + list(EXTRA.items())
-every_objective = pytest.mark.parametrize(
-    ("name", "hyper"), CASES, ids=[name + ("+" if hyper else "") for name, hyper in CASES]
-)
+EXTRA: list[tuple[str, dict[str, Any]]] = [
+    ("rwr", {"weighting": "linear"}),
+    ("awr", {"most": 1.1}),
+    ("dpo", {"label_smoothing": 0.1, "nll": 0.5}),
+    ("ipo", {"length": "sum"}),
+    *(("gpo", {"link": link}) for link in ("logistic", "squared", "exponential", "truncated_quadratic", "savage")),
+    *(("f_dpo", {"divergence": divergence}) for divergence in ("forward_kl", "alpha")),
+    ("apo", {"anchor": "down"}),
+    ("ld_dpo", {"alpha": 0.0}),
+    ("simpo", {"alpha": 0.3, "nll": 0.5}),
+    ("simpo", {"alpha": -0.3, "link": "hinge"}),
+    ("kto", {"desirable_weight": 1.3, "undesirable_weight": 0.7}),
+    ("apo_unpaired", {"desirable_weight": 1.3, "undesirable_weight": 0.7}),
+    ("bradley_terry", {"margin": 0.2, "centre": 0.01}),
+    ("bradley_terry", {"centre": 0.01, "average": "prompts"}),
+]
+CASES: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in OBJECTIVES] + EXTRA
+
+
+def identifier(name: str, hyper: dict[str, Any]) -> str:
+    return "-".join([name, *(f"{key}={value}" for key, value in hyper.items())])
+
+
+every_objective = pytest.mark.parametrize(("name", "hyper"), CASES, ids=[identifier(*case) for case in CASES])
 PAIRED = [(name, hyper) for name, hyper in CASES if "prefer" in signature_of(OBJECTIVES[name]).needs]
+# These look at all comparisons of a group together, so a group is more than its pairs.
+GROUPWISE = {"sppo", "plackett_luce", "lipo"}
+BY_PAIRS = [
+    (name, hyper) for name, hyper in PAIRED if name not in GROUPWISE and hyper.get("average", "pairs") == "pairs"
+]
+# DiscoPOP's loss rises around a margin of zero; it does not favour the preferred there, and its docstring says so.
+FAVOURING = [name for name, hyper in PAIRED if not hyper and name != "discopop"]
 
 
 def compute(name: str, tensors: Tensors, hyper: dict[str, Any]) -> Terms:
@@ -68,9 +89,7 @@ def test_padding_changes_nothing(name: str, hyper: dict[str, Any], random_batch:
     tensors = random_batch(needs(name))
     padded = {}
     for key, value in tensors.items():
-        amounts = {"prefer": (0, 2, 0, 2), "label": (0, 2), "reward": (0, 2), "mismatched_kl": ()}.get(
-            key, (0, 3, 0, 2)
-        )
+        amounts = {2: (0, 2), 3: (0, 2, 0, 2) if key == "prefer" else (0, 3, 0, 2)}.get(value.ndim, ())
         # What stands in the padding does not matter, not even when it is not a number.
         fill = float("nan") if key in ("policy", "reference", "reward") else 0.0
         padded[key] = torch.nn.functional.pad(value.detach(), amounts, value=fill)
@@ -156,7 +175,7 @@ def test_extreme_margins_stay_finite(
 @every_objective
 def test_no_feedback_is_worth_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=1)
-    for key in ("prefer", "label", "mask"):
+    for key in ("prefer", "label", "mask", "scored", "distribution"):
         if key in tensors:
             tensors[key] = torch.zeros_like(tensors[key])
     value = compute(name, tensors, hyper).value()
@@ -165,18 +184,22 @@ def test_no_feedback_is_worth_nothing(name: str, hyper: dict[str, Any], random_b
     assert not gradient.any()
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if "mask" in signature_of(OBJECTIVES[name]).needs])
-def test_an_empty_response_stays_finite(name: str, random_batch: RandomBatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "hyper"),
+    [case for case in CASES if "mask" in signature_of(OBJECTIVES[case[0]]).needs],
+    ids=lambda part: part if isinstance(part, str) else "",
+)
+def test_an_empty_response_stays_finite(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=2, responses=2)
     tensors["mask"][0, 1] = 0.0
-    value = compute(name, tensors, EXTRA.get(name, {})).value()
+    value = compute(name, tensors, hyper).value()
     (gradient,) = torch.autograd.grad(value, tensors["policy"])
     assert value.isfinite()
     assert gradient.isfinite().all()
     assert not gradient[0, 1].any()
 
 
-@pytest.mark.parametrize(("name", "hyper"), PAIRED, ids=[name + ("+" if hyper else "") for name, hyper in PAIRED])
+@pytest.mark.parametrize(("name", "hyper"), BY_PAIRS, ids=[identifier(*case) for case in BY_PAIRS])
 def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=2, responses=4)
     pairs = tensors["prefer"].nonzero().tolist()
@@ -194,15 +217,19 @@ def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, An
     )
 
 
-@pytest.mark.parametrize("name", [*(name for name, hyper in PAIRED if not hyper), "kto"])
+@pytest.mark.parametrize("name", [*FAVOURING, "kto", "apo_unpaired"])
 def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(name: str, random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=3, responses=2)
-    if name == "kto":
-        tensors["label"] = torch.tensor([[1.0, -1.0]] * 3, dtype=torch.float64)
-        swapped = {"label": -tensors["label"]}
-    else:
-        tensors["prefer"] = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]] * 3, dtype=torch.float64)
-        swapped = {"prefer": tensors["prefer"].mT}
+    feedback = {
+        "label": torch.tensor([[1.0, -1.0]] * 3, dtype=torch.float64),
+        "prefer": torch.tensor([[[0.0, 1.0], [0.0, 0.0]]] * 3, dtype=torch.float64),
+        "score": torch.tensor([[0.4, 0.2]] * 3, dtype=torch.float64),
+        "scored": torch.ones(3, 2, dtype=torch.float64),
+    }
+    tensors |= {key: value for key, value in feedback.items() if key in tensors}
+    swap: dict[str, Callable[[Tensor], Tensor]] = {"label": torch.neg, "prefer": lambda prefer: prefer.mT}
+    swap |= {"score": lambda score: score.flip(-1)}
+    swapped = {key: change(tensors[key]) for key, change in swap.items() if key in tensors}
     # Both responses start alike, so that whatever sets them apart is the step.
     for key in ("policy", "reward", "mask"):
         if key in tensors:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from accord.objectives import OBJECTIVES
+from accord.objectives import OBJECTIVES, signature_of
 from accord.policy.load import Policy, load_policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.record import Group
@@ -21,6 +21,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("tiny"), "llama")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what fixtures of a module or session train: never the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCORD_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCORD_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -31,9 +39,10 @@ def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Exam
     """An objective with a fresh policy, its reference computed, and the Groups as examples."""
 
     def make(name: str, groups: Sequence[Group], **settings: object) -> tuple[Task, list[Example]]:
-        policy: Policy = load_policy(tiny, reward=name == "bradley_terry", **settings)  # type: ignore[arg-type]
+        needs = signature_of(OBJECTIVES[name]).needs
+        policy: Policy = load_policy(tiny, reward="reward" in needs, **settings)  # type: ignore[arg-type]
         encoded = [policy.renderer.encode(group) for group in groups]
-        examples = make_examples(groups, encoded, mismatch=name == "kto")
+        examples = make_examples(groups, encoded, mismatch="mismatched_kl" in needs)
         reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))
         batch = [*encoded, *(example.mismatched for example in examples if example.mismatched is not None)]
         reference.compute(policy, reference.missing(batch), micro_batch_tokens=512)

@@ -5,6 +5,8 @@ Sums and differences run in float32 at least, so bfloat16 log-probabilities lose
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,9 @@ from accord.objectives.terms import Terms
 
 PROBABILITY_GAP = 1e-6
 r"""How close to 1 a probability may come inside :math:`\log(1-p)`; see `log1mexp`."""
+
+EXPONENT_LIMIT = 20.0
+"""Where an exponential goes over into its tangent; see `bounded_expm1`."""
 
 
 def seq_sum(values: Tensor, mask: Tensor) -> Tensor:
@@ -47,6 +52,15 @@ def token_log_ratio(policy: Tensor, reference: Tensor) -> Tensor:
     return policy.to(wide) - reference.detach().to(wide)
 
 
+def seq_log_ratio(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    r"""Log-ratio :math:`\rho` of policy to reference summed over each response, `[B,n,T] -> [B,n]`.
+
+    >>> seq_log_ratio(torch.tensor([[[-1.0, -2.0]]]), torch.tensor([[[-1.5, -2.5]]]), torch.tensor([[[1.0, 0.0]]]))
+    tensor([[0.5000]])
+    """
+    return seq_sum(token_log_ratio(policy, reference), mask)
+
+
 def pairwise(values: Tensor) -> Tensor:
     """Difference of every two responses of a group, `[B,n] -> [B,n,n]`; entry `[b,i,j]` is `values_i - values_j`.
 
@@ -55,6 +69,21 @@ def pairwise(values: Tensor) -> Tensor:
              [-2.,  0.]]])
     """
     return values.unsqueeze(-1) - values.unsqueeze(-2)
+
+
+def win_share(prefer: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Share of its comparisons that each response wins, and the weight of those comparisons, `[B,n]` each.
+
+    .. math:: P_i = \frac{\sum_j \text{prefer}_{ij}}{c_i}, \qquad
+        c_i = \sum_j (\text{prefer}_{ij} + \text{prefer}_{ji})
+
+    A response that is not compared has weight 0 and share 0.
+
+    >>> win_share(torch.tensor([[[0.0, 0.8, 1.0], [0.2, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
+    (tensor([[0.9000, 0.2000, 0.0000]]), tensor([[2., 1., 1.]]))
+    """
+    won, compared = prefer.sum(-1), (prefer + prefer.mT).sum(-1)
+    return won / compared.masked_fill(compared == 0, 1.0), compared
 
 
 def log1mexp(values: Tensor) -> Tensor:
@@ -72,6 +101,16 @@ def log1mexp(values: Tensor) -> Tensor:
     near = torch.log(-torch.expm1(below))
     far = torch.log1p(-torch.exp(below))
     return torch.where(below > -0.6931471805599453, near, far)
+
+
+def bounded_expm1(values: Tensor) -> Tensor:
+    r""":math:`e^a - 1`, continued above `EXPONENT_LIMIT` by its tangent: convex, increasing, and never infinite.
+
+    >>> bounded_expm1(torch.tensor([0.0, 1.0, 1e4])).isfinite().all(), bounded_expm1(torch.tensor([1.0]))
+    (tensor(True), tensor([1.7183]))
+    """
+    below = values.clamp_max(EXPONENT_LIMIT)
+    return torch.expm1(below) + math.exp(EXPONENT_LIMIT) * (values - below)
 
 
 def chosen_nll(policy: Tensor, mask: Tensor, prefer: Tensor) -> Terms:

@@ -12,27 +12,69 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from accord.errors import ConfigError
-from accord.objectives.bradley_terry import bradley_terry
+from accord.objectives.apo import apo, apo_unpaired
+from accord.objectives.bradley_terry import bradley_terry, cost_model
+from accord.objectives.cpo import cpo
+from accord.objectives.discopop import discopop
 from accord.objectives.dpo import dpo
+from accord.objectives.exo import exo
+from accord.objectives.f_dpo import f_dpo
+from accord.objectives.gpo import gpo
 from accord.objectives.hyperparameters import Range
 from accord.objectives.ipo import ipo
 from accord.objectives.kto import kto
+from accord.objectives.ld_dpo import ld_dpo
+from accord.objectives.listwise import lipo, plackett_luce, soft_listwise
+from accord.objectives.nca import nca
+from accord.objectives.offset import modpo, odpo, r_dpo, shaped_dpo
 from accord.objectives.orpo import orpo
+from accord.objectives.robust_dpo import robust_dpo
 from accord.objectives.sft import sft
 from accord.objectives.simpo import simpo
+from accord.objectives.slic import slic
+from accord.objectives.sppo import sppo
 from accord.objectives.vocabulary import Hyperparameter, Objective, signature_of
+from accord.objectives.weighted import awr, rwr
 
-OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
-    {
-        "sft": sft,
-        "dpo": dpo,
-        "ipo": ipo,
-        "simpo": simpo,
-        "orpo": orpo,
-        "kto": kto,
-        "bradley_terry": bradley_terry,
-    }
+_ALL: tuple[Objective, ...] = (
+    # Imitation, plain and weighted.
+    sft,
+    rwr,
+    awr,
+    # Pairs, relative to a reference.
+    dpo,
+    robust_dpo,
+    ipo,
+    gpo,
+    f_dpo,
+    exo,
+    nca,
+    apo,
+    sppo,
+    discopop,
+    r_dpo,
+    ld_dpo,
+    odpo,
+    shaped_dpo,
+    modpo,
+    # Pairs, without a reference.
+    simpo,
+    orpo,
+    cpo,
+    slic,
+    # Single labelled responses.
+    kto,
+    apo_unpaired,
+    # Lists.
+    plackett_luce,
+    soft_listwise,
+    lipo,
+    # Reward models.
+    bradley_terry,
+    cost_model,
 )
+
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType({objective.__name__: objective for objective in _ALL})
 """The command line's name of each objective, and its function."""
 
 
@@ -79,8 +121,8 @@ def validate(name: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
         ConfigError: an unknown hyperparameter, a value of the wrong type, or one outside its `Range`; the message names
             the flag and the allowed range.
 
-    >>> validate("simpo", {"beta": "2.5"})
-    {'beta': 2.5, 'gamma': 0.5}
+    >>> validate("ipo", {"tau": "0.5"})
+    {'tau': 0.5, 'length': 'token_mean'}
     """
     objective = resolve(name)
     known = {parameter.name: parameter for parameter in signature_of(objective).hyperparameters}

@@ -26,6 +26,7 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "label": "[B,n] signed weight: positive desirable, negative undesirable, 0 not labelled",
         "score": "[B,n] given scalar score of each response; 0 where `scored` is 0",
         "scored": "[B,n] 1.0 where `score` was given",
+        "distribution": "[B,n] given probability of each response, summing to 1 over the group; all 0 where not given",
         "reward": "[B,n] scalar output of the reward head on each response, with gradient",
         "valid": "[B,n] 1.0 where the group has this response and it has at least one trained token",
         "mismatched_kl": "[] detached mean over the whole optimiser step of the summed log-ratio policy/reference "
