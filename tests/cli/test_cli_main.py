@@ -100,7 +100,7 @@ def test_debug_is_taken_from_anywhere_but_after_the_delimiter() -> None:
         (["train", "dpo", "--model"], "--model requires an argument"),
         (["train", "dpo", "--data", "d"], "--model: required, and not given"),
         (["train", "dpo", "--model", "m"], "--data: required, and not given"),
-        (["train", "--model", "m"], "accord train: the objective is missing. Name one of sft, dpo"),
+        (["train", "--model", "m"], "accord train: the objective is missing. Name one of sft, "),
         (["train", "dpo", "--model", "m", "--data", "d", "--beta", "0"], "--beta: 0.0 is out of range"),
         (["train", "sft", "--beta", "1"], "Unknown option: --beta"),
         (["train", "no_such_module:loss"], "cannot import 'no_such_module'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
@@ -56,8 +57,9 @@ def training_command(name: str, objective: Objective, run: Callable[[str, dict[s
 
 
 def summary(function: Callable[..., Any]) -> str:
-    """The first sentence of a docstring, on one line."""
-    return docstring_parser.parse(inspect.getdoc(function) or "").short_description or ""
+    """The first sentence of a docstring, on one line; formulas without their mark-up."""
+    sentence = docstring_parser.parse(inspect.getdoc(function) or "").short_description or ""
+    return re.sub(r":math:`(.*?)`", r"\1", sentence)
 
 
 def _own_parameters(name: str, objective: Objective) -> Iterator[inspect.Parameter]:
