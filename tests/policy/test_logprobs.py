@@ -9,7 +9,7 @@ import torch
 
 from accord.policy.load import Policy, load_policy
 from accord.policy.logprobs import find_finish
-from accord.policy.rows import make_rows
+from accord.policy.rows import padded_rows, shared_row
 from accord.record import Encoded, EncodedResponse
 from accord.testing import ARCHITECTURES, tiny_model
 
@@ -84,7 +84,8 @@ def test_soft_capping_is_found(tmp_path: Path) -> None:
 def test_masks_come_from_lengths_not_ids(policy: Policy) -> None:
     pad = policy.renderer.pad_id
     group = Encoded((5, pad, 9), (EncodedResponse((pad, 11, pad), (True,) * 3),))
-    assert make_rows([group]).mask.sum() == 3
+    for lay_out in (padded_rows, shared_row):
+        assert lay_out([group]).mask.sum() == 3
     torch.testing.assert_close(
         policy.logprobs([group])[0, 0], plain_logprobs(policy, group.prompt, (pad, 11, pad)), atol=2e-5, rtol=0
     )

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from accord.errors import DataError
+from accord.policy.budget import Cost
+from accord.policy.rows import longest_row
+from accord.record import Encoded, EncodedResponse, Group
+from accord.train.collate import Example
 from accord.train.plan import micro_batches, plan_steps
-
-
-@dataclass(frozen=True)
-class Item:
-    rows: int
-    longest: int
 
 
 def plan(tokens: list[int], **settings: object) -> list[list[int]]:
@@ -58,14 +54,35 @@ def test_nothing_to_train_on() -> None:
         plan([])
 
 
+def padded(responses: int, longest: int, shared: int) -> int:
+    return responses * longest
+
+
+def shared(responses: int, longest: int, shared: int) -> int:
+    return shared
+
+
+@pytest.mark.parametrize("cost", [padded, shared])
 @given(
-    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 100)), max_size=40),
+    st.lists(st.tuples(st.integers(1, 60), st.lists(st.integers(1, 40), min_size=1, max_size=4)), max_size=40),
     st.integers(1, 300),
 )
-def test_micro_batches_keep_every_item_and_stay_within_the_budget(shapes: list[tuple[int, int]], budget: int) -> None:
-    items = [Item(*shape) for shape in shapes]
-    batches = micro_batches(items, budget)
-    assert sorted((i.rows, i.longest) for batch in batches for i in batch) == sorted(shapes)
+def test_micro_batches_keep_every_example_and_stay_within_the_budget(
+    cost: Cost, shapes: list[tuple[int, list[int]]], budget: int
+) -> None:
+    examples = [
+        Example(
+            Group(str(index)),
+            Encoded((1,) * prompt, tuple(EncodedResponse((2,) * n, (True,) * n) for n in lengths)),
+        )
+        for index, (prompt, lengths) in enumerate(shapes)
+    ]
+    batches = micro_batches(examples, budget, cost)
+    assert sorted(example.group.prompt for batch in batches for example in batch) == sorted(
+        example.group.prompt for example in examples
+    )
     for batch in batches:
-        padded = sum(item.rows for item in batch) * max(item.longest for item in batch)
-        assert padded <= budget or len(batch) == 1
+        of = [example.encoded for example in batch]
+        responses = sum(len(encoded.responses) for encoded in of)
+        tokens = sum(len(encoded.prompt) + sum(len(r.tokens) for r in encoded.responses) for encoded in of)
+        assert cost(responses, max(map(longest_row, of)), tokens) <= budget or len(batch) == 1

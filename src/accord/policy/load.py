@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from accord.errors import AccordError, ConfigError, ModelError
 from accord.policy.chat import Renderer
+from accord.policy.engine.attention import recompute_contexts
+from accord.policy.engine.probe import PADDED, Engine, find_engine
 from accord.policy.fingerprint import weights_fingerprint
 from accord.policy.heads import RewardHead, save_reward_model
 from accord.policy.logprobs import Finish, find_finish, hidden_states, token_logprobs
-from accord.policy.rows import Rows, make_rows
+from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
 from accord.record import Encoded
 
 Dtype = Literal["fp32", "bf16"]
@@ -37,6 +39,7 @@ class Policy:
         dtype: bf16 computes under autocast; what is trained stays in float32.
         finish: what the model does to its LM head's output.
         reward_head: a scalar head, for reward models.
+        engine: how batches are laid out.
     """
 
     model: Any
@@ -46,6 +49,7 @@ class Policy:
     dtype: Dtype
     finish: Finish
     reward_head: RewardHead | None = None
+    engine: Engine = PADDED
     version: str = "start"
     _fingerprint: str | None = field(default=None, repr=False)
 
@@ -73,7 +77,19 @@ class Policy:
 
     def rows(self, batch: Sequence[Encoded]) -> Rows:
         """Lay out Groups for this policy."""
-        return make_rows(batch, whole=self.reward_head is not None, device=self.device)
+        shares = self.engine.shares_up_to(max(map(longest_row, batch), default=0))
+        lay_out = shared_row if shares else padded_rows
+        return lay_out(batch, whole=self.reward_head is not None, device=self.device)
+
+    def cost(self, responses: int, longest: int, shared: int) -> int:
+        """Tokens that go through the model for a batch, from its number of responses and two lengths in tokens.
+
+        Args:
+            responses: how many there are.
+            longest: the longest sequence, a prompt with its response.
+            shared: all prompts once and all responses.
+        """
+        return shared if self.engine.shares_up_to(longest) else responses * longest
 
     def logprobs(self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0) -> Tensor:
         """Log-probability of every trained response token, `[B,n,T]` float32, with gradients where they are on."""
@@ -89,8 +105,7 @@ class Policy:
             )
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
-            states = hidden_states(self.model, rows)
-            values = self.reward_head(states[torch.arange(len(states), device=states.device), rows.last])
+            values = self.reward_head(hidden_states(self.model, rows)[rows.last])
         return rows.fold_rows(values.float())
 
     def start(self) -> AbstractContextManager[Any]:
@@ -181,7 +196,8 @@ def load_policy(
         finish = find_finish(network)
     except AccordError as error:
         raise ModelError(error.what, where=source, mend=error.mend) from error
-    policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish)
+    engine = find_engine(network, finish)
+    policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish, engine=engine)
     policy.fingerprint()
     if gradient_checkpointing:
         _enable_checkpointing(network)
@@ -306,7 +322,7 @@ def _check_vocabulary(network: Any, tokenizer: Any, source: str) -> None:
 
 def _enable_checkpointing(network: Any) -> None:
     """Switch activation checkpointing on under either of the names transformers has had for it."""
-    settings = {"use_reentrant": False}
+    settings = {"use_reentrant": False, "context_fn": recompute_contexts}
     if hasattr(network, "activation_checkpointing_enable"):
         network.activation_checkpointing_enable(settings)
     else:

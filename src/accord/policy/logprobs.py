@@ -1,12 +1,12 @@
 """Log-probabilities of response tokens, with gradients: the call behind training, reference scoring and judging.
 
-Row `t` of the logits scores token `t + 1`. Only positions that predict a trained token meet the LM head, in chunks, so
-that no `[B,T,V]` tensor exists; statistics are taken in float32.
+The output at position `t` scores token `t + 1`. Only positions that predict a trained token meet the LM head, piece by
+piece, so that no `[B,T,V]` tensor exists; statistics are taken in float32.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,19 +14,32 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
+from accord.policy.engine.attention import shared_prompts
+from accord.policy.engine.head import linear_logprobs
 from accord.policy.rows import Rows
 
 CHUNK_BYTES = 64 * 2**20
-"""Logits of one chunk, in float32."""
+"""Logits of one chunk, in float32, for heads that are more than a matrix."""
 
 KEEP_BYTES = 256 * 2**20
-"""Logits kept for the backward pass; beyond this, chunks are recomputed there."""
+"""Logits kept for the backward pass of such heads; beyond this, chunks are recomputed there."""
 
-Finish = Callable[[Tensor], Tensor]
+
+@dataclass(frozen=True)
+class Finish:
+    """What a model does to its head's output: `z -> scale * z`, then soft-capping `z -> cap * tanh(z / cap)`."""
+
+    scale: float = 1.0
+    cap: float | None = None
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """The model's logits."""
+        scaled = logits * self.scale if self.scale != 1.0 else logits
+        return scaled if self.cap is None else self.cap * torch.tanh(scaled / self.cap)
 
 
 def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
-    """The input of the LM head at every position of the rows, `[R,L,H]`.
+    """The input of the LM head at every position of the rows, `[R*L,H]`.
 
     The model's own forward pass runs, whatever its architecture; a hook on the head takes what it is given and lets
     it project a single position, so that the head costs nothing.
@@ -39,12 +52,16 @@ def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
 
     handle = output_head(model).register_forward_pre_hook(take)
     try:
-        model(input_ids=rows.input_ids, use_cache=False)
+        if rows.layout is None:
+            model(input_ids=rows.input_ids, use_cache=False)
+        else:
+            with shared_prompts(model, rows.layout):
+                model(input_ids=rows.input_ids, position_ids=rows.layout.position_ids, use_cache=False)
     finally:
         handle.remove()
     if len(captured) != 1:
         raise ModelError(f"its LM head ran {len(captured)} times in one forward pass, once is expected")
-    return captured[0]
+    return captured[0].flatten(0, 1)
 
 
 def output_head(model: nn.Module) -> nn.Module:
@@ -67,13 +84,40 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
 
     Args:
         model: a causal language model.
-        rows: the Groups, laid out by `make_rows`.
+        rows: the Groups, laid out.
         finish: what the model does to the head's output (soft-capping, scaling), from `find_finish`.
         temperature: divides the logits; 1 is the model's own distribution.
     """
-    selected = hidden_states(model, rows)[rows.row, rows.column]
+    if not len(rows.target):
+        return torch.zeros_like(rows.mask)
+    states = hidden_states(model, rows)[rows.place]
     head = output_head(model)
-    row_bytes = 4 * vocabulary_size(model)
+    weight = _only_weight(head)
+    if finish.cap is None and weight is not None:
+        values = linear_logprobs(_in_compute_dtype(states), weight, rows.target, scale=finish.scale / temperature)
+    else:
+        values = _chunked_logprobs(head, states, rows.target, finish, temperature)
+    return rows.fold(values)
+
+
+def _only_weight(head: nn.Module) -> Tensor | None:
+    """The head's weight where calling the head is nothing but a product with it."""
+    hooks = head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks
+    if type(head) is not nn.Linear or getattr(head, "bias", None) is not None or hooks:
+        return None
+    return head.weight
+
+
+def _in_compute_dtype(states: Tensor) -> Tensor:
+    """The states in the precision in which autocast multiplies."""
+    device = states.device.type
+    return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
+
+
+def _chunked_logprobs(head: nn.Module, selected: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
+    """Log-probabilities `[N]` by any head, a chunk of positions at a time; recomputed in the backward pass if many."""
+    weight: Any = head.weight
+    row_bytes = 4 * int(weight.shape[0])
     chunk = max(1, CHUNK_BYTES // row_bytes)
     recompute = torch.is_grad_enabled() and row_bytes * len(selected) > KEEP_BYTES
 
@@ -82,35 +126,30 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
         return logits.gather(-1, targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
 
     parts = []
-    for start in range(0, len(selected), chunk):
-        states, targets = selected[start : start + chunk], rows.target[start : start + chunk]
+    for states, targets in zip(torch.split(selected, chunk), torch.split(target, chunk), strict=True):
         if recompute:
             parts.append(checkpoint(logprobs_of, states, targets, use_reentrant=False))
         else:
             parts.append(logprobs_of(states, targets))
-    values = torch.cat(parts) if parts else selected.new_zeros(0).float()
-    return rows.fold(values)
+    return torch.cat(parts)
 
 
 def find_finish(model: nn.Module) -> Finish:
     """How the model turns its head's output into logits, found in its configuration and checked by a probe.
-
-    Returns:
-        a function of the head's output, e.g. the identity, or soft-capping `c tanh(x / c)`.
 
     Raises:
         ModelError: none of the known forms reproduces the model's own logits.
     """
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    forms = [Finish()]
     cap = getattr(text, "final_logit_softcapping", None)
-    forms: list[Finish] = [lambda logits: logits]
     if cap:
-        forms.append(lambda logits: cap * torch.tanh(logits / cap))
+        forms.append(Finish(cap=float(cap)))
     for name, invert in (("logit_scale", False), ("logits_scaling", True), ("lm_head_multiplier", False)):
         factor = getattr(text, name, None)
         if factor:
-            forms.append(_scaled(1.0 / factor if invert else float(factor)))
+            forms.append(Finish(scale=1.0 / factor if invert else float(factor)))
     raw, logits = _probe(model)
     scale = max(1.0, float(logits.abs().max()))
     for form in forms:
@@ -120,10 +159,6 @@ def find_finish(model: nn.Module) -> Finish:
         f"{type(model).__name__} changes its logits after the LM head in a way Accord does not know",
         mend="Report the architecture, so that its form can be added.",
     )
-
-
-def _scaled(factor: float) -> Finish:
-    return lambda logits: logits * factor
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from accord.policy.budget import within_budget
 from accord.policy.fingerprint import sequence_key
 from accord.policy.load import Policy
-from accord.policy.rows import Rows, longest_row
+from accord.policy.rows import Rows
 from accord.record import Encoded
 
 Values = NDArray[np.float32]
@@ -114,7 +115,7 @@ class Reference:
             micro_batch_tokens: tokens that go through the model at once.
             advance: told how many Groups are done, for progress bars.
         """
-        for part in _by_budget(batch, micro_batch_tokens):
+        for part in within_budget(batch, micro_batch_tokens, starting.cost, encoded=lambda encoded: encoded):
             with torch.inference_mode():
                 folded = starting.logprobs(part).cpu().numpy()
             values = {}
@@ -130,18 +131,3 @@ class Reference:
         parts = [self.cache[key] for encoded in batch for key in self.keys(encoded)]
         values = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
         return rows.fold(torch.from_numpy(values.copy()).to(rows.mask.device))
-
-
-def _by_budget(batch: Sequence[Encoded], tokens: int) -> Iterable[list[Encoded]]:
-    """Groups in order of length, cut where padded rows would exceed the budget."""
-    part: list[Encoded] = []
-    rows = 0
-    for encoded in sorted(batch, key=longest_row):
-        grown = rows + len(encoded.responses)
-        if part and grown * longest_row(encoded) > tokens:
-            yield part
-            part, grown = [], len(encoded.responses)
-        part.append(encoded)
-        rows = grown
-    if part:
-        yield part

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from accord.objectives.primitives import seq_mean
+from accord.policy.budget import within_budget
 from accord.policy.load import Policy
 from accord.policy.sample import Sampled, Sampling, sample
 from accord.record import Encoded, EncodedResponse, Group
@@ -71,7 +72,7 @@ def measure_held_out(task: Task, examples: Sequence[Example], *, micro_batch_tok
 def _held_out_axis(task: Task, examples: Sequence[Example], micro_batch_tokens: int) -> Axis:
     name = _axis_name(task)
     found: dict[int, float] = {}
-    for part in micro_batches(examples, micro_batch_tokens):
+    for part in micro_batches(examples, micro_batch_tokens, task.policy.cost):
         rows = task.policy.rows([example.encoded for example in part])
         groups = [example.group for example in part]
         given = feedback_tensors(groups, rows.valid.shape[1], ("prefer", "label"))
@@ -179,8 +180,8 @@ def kl_from_start(
     policy: Policy, start: AbstractContextManager[Policy], batch: Sequence[Encoded], micro_batch_tokens: int
 ) -> float:
     r"""Estimate of :math:`KL(\pi \| \pi_{start})` in nats a response, from responses that `policy` sampled."""
-    parts = micro_batches([Example(Group(prompt=""), encoded) for encoded in batch], micro_batch_tokens)
-    laid_out = [policy.rows([example.encoded for example in part]) for part in parts]
+    parts = within_budget(batch, micro_batch_tokens, policy.cost, encoded=lambda encoded: encoded)
+    laid_out = [policy.rows(part) for part in parts]
     with torch.inference_mode():
         total = sum(float(policy.logprobs(rows).sum()) for rows in laid_out)
         with start as starting:

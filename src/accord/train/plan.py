@@ -4,28 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
 
 import numpy as np
 
 from accord.errors import DataError
-
-
-class Sized(Protocol):
-    """Anything with rows to lay out."""
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        ...
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest row."""
-        ...
-
-
-Item = TypeVar("Item", bound=Sized)
+from accord.policy.budget import Cost, within_budget
+from accord.train.collate import Example
 
 
 def plan_steps(
@@ -79,14 +63,6 @@ def _cut(order: list[int], tokens: Sequence[int], tokens_per_step: int, batch_si
     return steps
 
 
-def micro_batches(items: Sequence[Item], tokens: int) -> list[list[Item]]:
-    """Items of similar length together, each batch within a budget of padded tokens; a longer item goes alone."""
-    batches: list[list[Item]] = []
-    rows = 0
-    for item in sorted(items, key=lambda item: item.longest):
-        rows += item.rows
-        if not batches or rows * item.longest > tokens:
-            batches.append([])
-            rows = item.rows
-        batches[-1].append(item)
-    return batches
+def micro_batches(examples: Sequence[Example], tokens: int, cost: Cost) -> list[list[Example]]:
+    """Examples of similar length together, each batch within a budget of tokens; an example beyond it goes alone."""
+    return within_budget(examples, tokens, cost, encoded=lambda example: example.encoded)

@@ -20,6 +20,7 @@ from accord.objectives.vocabulary import signature_of
 from accord.policy.fingerprint import data_fingerprint
 from accord.policy.load import Policy, load_policy
 from accord.policy.reference import LogprobCache, Reference
+from accord.policy.rows import shared_tokens
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train import distributed
@@ -150,7 +151,8 @@ def check_first_step(run: Run) -> None:
     reference, policy = run.task.reference, run.task.policy
     if reference is None:
         return
-    batch = [example.encoded for example in micro_batches(run.steps(0)[0], run.config.micro_batch_tokens)[0]]
+    first = micro_batches(run.steps(0)[0], run.config.micro_batch_tokens, policy.cost)[0]
+    batch = [example.encoded for example in first]
     rows = policy.rows(batch)
     with torch.inference_mode():
         gap = float((policy.logprobs(rows) - reference.logprobs(batch, rows)).abs().max())
@@ -264,9 +266,10 @@ def _check_memory(config: TrainConfig, policy: Policy, examples: Sequence[Exampl
     estimate = estimate_memory(
         policy,
         micro_batch_tokens=config.micro_batch_tokens,
-        longest=max(example.rows * example.longest for example in examples),
+        longest=max(policy.cost(example.rows, example.longest, shared_tokens(example.encoded)) for example in examples),
         checkpointing=config.gradient_checkpointing,
     )
+    display.say(f"log-probs: {policy.engine.note}")
     display.say(f"memory: {estimate}")
     require_memory(
         estimate,

@@ -85,7 +85,7 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
     """
     batches: list[Batch] = [
         (part, task.policy.rows([example.encoded for example in part]))
-        for part in distributed.share(micro_batches(examples, micro_batch_tokens))
+        for part in distributed.share(micro_batches(examples, micro_batch_tokens, task.policy.cost))
     ]
     shared: dict[str, Tensor] = {}
     if "mismatched_kl" in task.needs:
@@ -121,7 +121,7 @@ def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens
     matched = [Example(example.group, example.mismatched) for example in examples if example.mismatched is not None]
     total = torch.zeros(2, dtype=torch.float64, device=task.policy.device)
     with torch.no_grad():
-        for part in distributed.share(micro_batches(matched, micro_batch_tokens)):
+        for part in distributed.share(micro_batches(matched, micro_batch_tokens, task.policy.cost)):
             encoded = [example.encoded for example in part]
             rows = task.policy.rows(encoded)
             ratio = task.policy.logprobs(rows) - task.reference.logprobs(encoded, rows)

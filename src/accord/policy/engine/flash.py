@@ -1,0 +1,136 @@
+"""Attention over a shared row on a CPU, from PyTorch's flash kernel: exact, without a mask, without copies of keys.
+
+A response token attends to its prompt and to what comes before it in its own response. Both parts are computed apart
+and merged by their log-sum-exps: `o = o1 exp(l1 - l) + o2 exp(l2 - l)` with `l = log(exp l1 + exp l2)`. The flash
+backward pass of a part, given the merged output and log-sum-exp, is that part's share of the gradient (as in ring
+attention, Liu et al. 2023).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from accord.policy.rows import Family
+
+_FORWARD = ("query", "key", "value", "dropout_p", "is_causal", "attn_mask", "scale")
+_BACKWARD = ("grad_out", "query", "key", "value", "out", "logsumexp", "dropout_p", "is_causal", "attn_mask", "scale")
+
+
+def _operator(name: str, arguments: tuple[str, ...]) -> Any:
+    """An operator of PyTorch's own library if it takes these arguments, else `None`: it is not a public interface."""
+    packet = getattr(torch.ops.aten, name, None)
+    if packet is None or tuple(argument.name for argument in packet.default._schema.arguments) != arguments:
+        return None
+    return packet.default
+
+
+_forward = _operator("_scaled_dot_product_flash_attention_for_cpu", _FORWARD)
+_backward = _operator("_scaled_dot_product_flash_attention_for_cpu_backward", _BACKWARD)
+
+AVAILABLE = _forward is not None and _backward is not None
+"""Whether this PyTorch has the kernels as they are used here."""
+
+
+def merged_flash(query: Tensor, key: Tensor, value: Tensor, families: Sequence[Family], scale: float) -> Tensor:
+    """Attention outputs `[1,H,L,D]` of a shared row.
+
+    Args:
+        query: `[1,H,L,D]`.
+        key: `[1,K,L,D]`, of K heads that each serve H / K query heads.
+        value: `[1,K,L,D]`.
+        families: the spans that fill the row.
+        scale: factor of the scores.
+    """
+    out: Tensor = _MergedFlash.apply(query, key, value, families, scale)  # type: ignore[no-untyped-call]
+    return out
+
+
+def _grouped(heads: Tensor, groups: int) -> Tensor:
+    """A view `[K,H/K,L,D]` of `[1,H,L,D]`."""
+    _, count, length, size = heads.shape
+    return heads.view(groups, count // groups, length, size)
+
+
+def _repeated(heads: Tensor, times: int) -> Tensor:
+    """A view `[K,times,L,D]` of `[1,K,L,D]` that repeats every head without copying it."""
+    return heads[0].unsqueeze(1).expand(-1, times, -1, -1)
+
+
+class _MergedFlash(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, families: Sequence[Family], scale: float
+    ) -> Tensor:
+        length, size, groups = query.shape[2], query.shape[3], key.shape[1]
+        times = query.shape[1] // groups
+        q, k, v = _grouped(query, groups), _repeated(key, times), _repeated(value, times)
+        out = query.new_empty(length, groups, times, size).permute(1, 2, 0, 3)
+        lse = query.new_empty(length, groups, times, dtype=torch.float32).permute(1, 2, 0)
+        for family in families:
+            prompt = slice(*family.prompt)
+            out[:, :, prompt], lse[:, :, prompt] = _forward(
+                q[:, :, prompt], k[:, :, prompt], v[:, :, prompt], 0.0, True, scale=scale
+            )
+            if not family.responses:
+                continue
+            answers = slice(family.responses[0][0], family.responses[-1][1])
+            out[:, :, answers], lse[:, :, answers] = _forward(
+                q[:, :, answers], k[:, :, prompt], v[:, :, prompt], 0.0, False, scale=scale
+            )
+            for span in family.responses:
+                own = slice(*span)
+                part, part_lse = _forward(q[:, :, own], k[:, :, own], v[:, :, own], 0.0, True, scale=scale)
+                _merge(out[:, :, own], lse[:, :, own], part, part_lse)
+        ctx.save_for_backward(query, key, value, out, lse)
+        ctx.families, ctx.scale = families, scale
+        return out.flatten(0, 1).unsqueeze(0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, out, lse = ctx.saved_tensors
+        length, size, groups = query.shape[2], query.shape[3], key.shape[1]
+        times = query.shape[1] // groups
+        q, k, v = _grouped(query, groups), _repeated(key, times), _repeated(value, times)
+        upstream = _grouped(gradients[0], groups)
+        to_q = query.new_empty(length, groups, times, size).permute(1, 2, 0, 3)
+        to_k, to_v = (key.new_empty(length, groups, size).permute(1, 0, 2) for _ in range(2))
+
+        def part(of: slice, seen: slice, *, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
+            queries, keys, values = _backward(
+                upstream[:, :, of],
+                q[:, :, of],
+                k[:, :, seen],
+                v[:, :, seen],
+                out[:, :, of],
+                lse[:, :, of],
+                0.0,
+                causal,
+                scale=ctx.scale,
+            )
+            return queries, keys.sum(1), values.sum(1)
+
+        for family in ctx.families:
+            prompt = slice(*family.prompt)
+            to_q[:, :, prompt], to_k[:, prompt], to_v[:, prompt] = part(prompt, prompt, causal=True)
+            if not family.responses:
+                continue
+            answers = slice(family.responses[0][0], family.responses[-1][1])
+            to_q[:, :, answers], keys, values = part(answers, prompt, causal=False)
+            to_k[:, prompt] += keys
+            to_v[:, prompt] += values
+            for span in family.responses:
+                own = slice(*span)
+                queries, to_k[:, own], to_v[:, own] = part(own, own, causal=True)
+                to_q[:, :, own] += queries
+        return to_q.flatten(0, 1).unsqueeze(0), to_k.unsqueeze(0), to_v.unsqueeze(0), None, None
+
+
+def _merge(out: Tensor, lse: Tensor, part: Tensor, part_lse: Tensor) -> None:
+    """Add another part of the same rows' attention to `out` and `lse`, in place."""
+    merged = torch.logaddexp(lse, part_lse)
+    out.copy_(out * (lse - merged).exp().unsqueeze(-1) + part * (part_lse - merged).exp().unsqueeze(-1))
+    lse.copy_(merged)

@@ -1,0 +1,126 @@
+"""Log-probabilities and entropies from hidden states by a linear head, without ever holding all logits.
+
+The logits are made tile by tile and reduced to a maximum and a sum of exponentials each, in float32. Tiles are kept
+for the backward pass as `exp(z - max)` while they fit a budget (three matrix products in all), and made again there
+beyond it (four): the softmax is then one multiplication away, for `exp(z - max) exp(max - lse)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROWS, COLUMNS = 512, 4096
+"""Shape of a tile of logits; 8 MiB in float32 stay in a processor's cache."""
+
+KEEP_BYTES = 256 * 2**20
+"""Tiles kept for the backward pass in one call."""
+
+
+def linear_logprobs(states: Tensor, weight: Tensor, target: Tensor, *, scale: float = 1.0) -> Tensor:
+    r"""Log-probability of each target: :math:`z_t - \log \sum_v e^{z_v}` with :math:`z = scale \cdot W h`.
+
+    Args:
+        states: `[N,H]`, in the precision of the matrix products.
+        weight: `[V,H]`.
+        target: `[N]` token ids.
+        scale: factor of the logits, such as an inverse temperature.
+
+    Returns:
+        `[N]` float32.
+    """
+    logprobs: Tensor = _LinearLogprobs.apply(states, weight, target, scale)  # type: ignore[no-untyped-call]
+    return logprobs
+
+
+class _LinearLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, target: Tensor, scale: float) -> Tensor:
+        head = weight.to(states.dtype)
+        count, vocabulary = len(states), len(weight)
+        budget = KEEP_BYTES if any(ctx.needs_input_grad[:2]) else 0
+        kept: dict[tuple[int, int], Tensor] = {}
+        buffer = _buffer(states)
+        columns = range(0, vocabulary, COLUMNS)
+        peaks, sums = (states.new_empty(count, len(columns), dtype=torch.float32) for _ in range(2))
+        chosen = states.new_empty(count, dtype=torch.float32)
+        for rows, cols in _tiles(count, vocabulary):
+            keep = budget >= 4 * _size(rows) * _size(cols)
+            tile = _logits(states[rows], head[cols], scale, None if keep else buffer)
+            index = cols.start // COLUMNS
+            here, local = _targets_within(target[rows], cols)
+            chosen[rows][here] = tile[here, local]
+            peaks[rows, index] = peak = tile.amax(1)
+            tile.sub_(peak[:, None]).exp_()
+            sums[rows, index] = tile.sum(1)
+            if keep:
+                budget -= 4 * tile.numel()
+                kept[rows.start, cols.start] = tile
+        lse = (peaks + sums.log()).logsumexp(1)
+        ctx.save_for_backward(states, weight, target, peaks, lse)
+        ctx.scale, ctx.kept = scale, kept
+        return chosen - lse
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, target, peaks, lse = ctx.saved_tensors
+        upstream = gradients[0].float() * ctx.scale
+        head = weight.to(states.dtype)
+        to_states = torch.zeros_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        buffer = _buffer(states)
+        for rows, cols in _tiles(len(states), len(weight)):
+            peak = peaks[rows, cols.start // COLUMNS]
+            tile = ctx.kept.pop((rows.start, cols.start), None)
+            if tile is None:
+                tile = _logits(states[rows], head[cols], ctx.scale, buffer).sub_(peak[:, None]).exp_()
+            # d logprob / d z = onehot - softmax
+            tile.mul_(((peak - lse[rows]).exp() * -upstream[rows])[:, None])
+            here, local = _targets_within(target[rows], cols)
+            tile[here, local] += upstream[rows][here]
+            delta = tile.to(states.dtype)
+            if to_states is not None:
+                _add_product(to_states[rows], delta, head[cols])
+            if to_weight is not None:
+                _add_product(to_weight[cols], delta.t(), states[rows])
+        return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None
+
+
+def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    for row in range(0, rows, ROWS):
+        for column in range(0, columns, COLUMNS):
+            yield slice(row, min(row + ROWS, rows)), slice(column, min(column + COLUMNS, columns))
+
+
+def _size(part: slice) -> int:
+    size: int = part.stop - part.start
+    return size
+
+
+def _buffer(states: Tensor) -> Tensor:
+    """Room for a tile, used again and again: fresh memory for each would cost as much as the sums."""
+    return states.new_empty(min(ROWS, len(states)) * COLUMNS)
+
+
+def _logits(states: Tensor, head: Tensor, scale: float, buffer: Tensor | None) -> Tensor:
+    """A tile of logits in float32, in the buffer if there is one."""
+    out = None if buffer is None else buffer[: len(states) * len(head)].view(len(states), len(head))
+    tile = torch.mm(states, head.t(), out=out).float()
+    return tile if scale == 1.0 else tile.mul_(scale)
+
+
+def _targets_within(target: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
+    """The rows whose target lies in these columns, and its column within them."""
+    here = ((target >= columns.start) & (target < columns.stop)).nonzero()[:, 0]
+    return here, target[here] - columns.start
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    """`total += left @ right`, in the precision of the factors."""
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right

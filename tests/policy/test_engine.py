@@ -1,0 +1,320 @@
+"""Shared prompts give what separate forward passes give, whatever the lengths, architectures and ways of running."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from accord.policy.engine import flash
+from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
+from accord.policy.engine.probe import Engine, find_engine
+from accord.policy.load import Policy, load_policy
+from accord.policy.logprobs import Finish, token_logprobs
+from accord.policy.rows import Rows, padded_rows, shared_row
+from accord.policy.sample import Sampling, sample
+from accord.record import Encoded, EncodedResponse
+from accord.testing import ARCHITECTURES, Architecture, tiny_model
+
+SHARING = [name for name in ARCHITECTURES if name != "gemma2"]
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Policy]:
+    """A policy of an architecture, read once a module for each way of loading it."""
+    loaded: dict[str, Policy] = {}
+
+    def policy(architecture: Architecture = "llama", **settings: object) -> Policy:
+        key = repr((architecture, settings))
+        if key not in loaded:
+            directory = tiny_model(tmp_path_factory.mktemp("model"), architecture)
+            loaded[key] = load_policy(directory, **settings)  # type: ignore[arg-type]
+        return loaded[key]
+
+    return policy
+
+
+def group(random: torch.Generator, prompt: int, responses: Sequence[Sequence[bool]]) -> Encoded:
+    def ids(count: int) -> tuple[int, ...]:
+        return tuple(torch.randint(3, 250, (count,), generator=random).tolist())
+
+    return Encoded(ids(prompt), tuple(EncodedResponse(ids(len(trained)), tuple(trained)) for trained in responses))
+
+
+def groups(seed: int, shapes: Sequence[tuple[int, Sequence[Sequence[bool]]]]) -> list[Encoded]:
+    random = torch.Generator().manual_seed(seed)
+    return [group(random, prompt, responses) for prompt, responses in shapes]
+
+
+RAGGED = groups(
+    0,
+    [
+        (9, [[True] * 7, [True], [False, True, False, True, False]]),
+        (1, [[True] * 4, [True] * 4]),
+        (30, [[True] * 12] * 8),
+        (5, [[False] * 3, [True] * 33]),
+        (4, []),
+    ],
+)
+
+
+def separate_logprobs(policy: Policy, batch: Sequence[Encoded]) -> list[Tensor]:
+    """One forward pass of the model itself for each response, without padding; trained tokens in order."""
+    values = []
+    for encoded in batch:
+        for response in encoded.responses:
+            logits = policy.model(input_ids=torch.tensor([encoded.prompt + response.tokens]), use_cache=False).logits
+            rows = torch.log_softmax(logits[0, len(encoded.prompt) - 1 : -1].float(), -1)
+            chosen = rows.gather(-1, torch.tensor(response.tokens)[:, None]).squeeze(-1)
+            values.append(chosen[torch.tensor(response.trained)])
+    return values
+
+
+def gradients(policy: Policy, values: Tensor) -> dict[str, Tensor]:
+    """Of a mixture of log-probs, by parameter."""
+    policy.model.zero_grad()
+    torch.autograd.backward((values * torch.cos(torch.arange(len(values)))).sum())
+    return {name: p.grad.clone() for name, p in policy.trainable().items() if p.grad is not None}
+
+
+def assert_equal_outcome(policy: Policy, rows: Rows, batch: Sequence[Encoded]) -> None:
+    together = rows.unfold(policy.logprobs(rows))
+    apart = torch.cat(separate_logprobs(policy, batch))
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-6)
+    got, expected = gradients(policy, together), gradients(policy, apart)
+    assert got.keys() == expected.keys()
+    for name in expected:
+        # A gradient that is zero in exact arithmetic (a bias of keys) is rounding only: compare with the largest.
+        norm = max(float(expected[name].norm()), 1e-3 * max(float(g.norm()) for g in expected.values()))
+        assert float((got[name] - expected[name]).norm()) <= 1e-4 * norm, name
+
+
+@pytest.mark.parametrize("architecture", SHARING)
+def test_a_shared_row_equals_separate_forwards(architecture: Architecture, load: Callable[..., Policy]) -> None:
+    policy = load(architecture)
+    assert policy.engine == Engine(True, policy.engine.note)
+    rows = policy.rows(RAGGED)
+    assert rows.input_ids.shape[0] == 1
+    assert_equal_outcome(policy, rows, RAGGED)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt2"])
+def test_the_public_kernel_equals_separate_forwards(
+    architecture: Architecture, load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flash, "AVAILABLE", False)
+    policy = load(architecture)
+    assert_equal_outcome(policy, policy.rows(RAGGED), RAGGED)
+
+
+def test_padded_rows_equal_separate_forwards(load: Callable[..., Policy]) -> None:
+    policy = load("gemma2")
+    assert not policy.engine.shares
+    assert "softcap" in policy.engine.note
+    rows = policy.rows(RAGGED)
+    assert rows.layout is None
+    assert_equal_outcome(policy, rows, RAGGED)
+
+
+TRAINED = st.lists(st.booleans(), min_size=1, max_size=12)
+SHAPES = st.lists(st.tuples(st.integers(1, 20), st.lists(TRAINED, min_size=1, max_size=8)), min_size=1, max_size=4)
+
+
+@given(SHAPES, st.integers(0, 1000))
+@settings(max_examples=25)
+def test_any_lengths_and_masks(
+    load: Callable[..., Policy], shapes: list[tuple[int, list[list[bool]]]], seed: int
+) -> None:
+    policy, batch = load("qwen3"), groups(seed, shapes)
+    if not any(any(response.trained) for encoded in batch for response in encoded.responses):
+        assert policy.logprobs(batch).abs().sum() == 0
+        return
+    assert_equal_outcome(policy, policy.rows(batch), batch)
+
+
+def test_results_do_not_depend_on_what_shares_the_row(load: Callable[..., Policy]) -> None:
+    policy = load("qwen3")
+    with torch.inference_mode():
+        together = policy.logprobs(RAGGED)
+        for b, encoded in enumerate(RAGGED):
+            alone = policy.logprobs([encoded])[0]
+            torch.testing.assert_close(together[b, : alone.shape[0], : alone.shape[1]], alone, atol=1e-5, rtol=0)
+
+
+def test_a_prompt_of_several_groups_stands_once() -> None:
+    prompt = (5, 6, 7)
+    answers = [EncodedResponse((8, 9), (True, True)), EncodedResponse((10,), (True,))]
+    rows = shared_row([Encoded(prompt, (answers[0],)), Encoded(prompt, (answers[1],))])
+    assert rows.input_ids.tolist() == [[5, 6, 7, 8]]
+    assert rows.place.tolist() == [2, 3, 2]
+    assert rows.mask.shape == (2, 1, 2)
+
+
+def test_only_what_predicts_is_read() -> None:
+    late = EncodedResponse((8, 9, 10, 11), (False, True, False, False))
+    never = EncodedResponse((12, 13), (False, False))
+    rows = shared_row([Encoded((5, 6), (late, never)), Encoded((7,), (never,))])
+    assert rows.input_ids.tolist() == [[5, 6, 8]]
+    assert padded_rows([Encoded((5, 6), (late, never))]).input_ids.tolist() == [[5, 6, 8]]
+    whole = shared_row([Encoded((5, 6), (late, never))], whole=True)
+    assert whole.input_ids.tolist() == [[5, 6, 8, 9, 10, 11, 12, 13]]
+    assert whole.last.tolist() == [5, 7]
+
+
+def test_rewards_are_those_of_padded_rows(tmp_path: Path) -> None:
+    policy = load_policy(tiny_model(tmp_path), reward=True)
+    assert policy.reward_head is not None
+    nn.init.normal_(policy.reward_head.score.weight)
+    batch = RAGGED[:4]
+    shared = policy.rewards(policy.rows(batch))
+    torch.testing.assert_close(shared, policy.rewards(padded_rows(batch, whole=True)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("lora_r", [0, 4])
+def test_checkpointed_layers_are_recomputed_as_they_ran(lora_r: int, load: Callable[..., Policy]) -> None:
+    found = []
+    for checkpointing in (False, True):
+        policy = load("qwen3", lora_r=lora_r, gradient_checkpointing=checkpointing, seed=1)
+        rows = policy.rows(RAGGED)
+        found.append(gradients(policy, rows.unfold(policy.logprobs(rows))))
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=1e-4)
+
+
+def test_adapters_share_prompts_too(load: Callable[..., Policy]) -> None:
+    policy = load("mistral", lora_r=4, seed=2)
+    with torch.no_grad():
+        for p in policy.trainable().values():
+            p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
+    assert_equal_outcome(policy, policy.rows(RAGGED), RAGGED)
+    with torch.inference_mode(), policy.start():
+        started = policy.logprobs(RAGGED)
+    with torch.inference_mode():
+        base = load_policy(policy.source).logprobs(RAGGED)
+    torch.testing.assert_close(started, base, atol=1e-6, rtol=0)
+
+
+def test_bf16_is_close(load: Callable[..., Policy]) -> None:
+    exact, rounded = load("qwen3"), load("qwen3", dtype="bf16")
+    rows = exact.rows(RAGGED)
+    expected, got = exact.logprobs(rows), rounded.logprobs(rows)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, expected, atol=0.15, rtol=0)
+    for name, gradient in gradients(rounded, rows.unfold(got)).items():
+        reference = gradients(exact, rows.unfold(exact.logprobs(rows)))[name]
+        assert float((gradient - reference).norm()) <= 0.1 * float(reference.norm()) + 1e-3, name
+
+
+def test_the_model_is_left_as_it_was(load: Callable[..., Policy], tmp_path: Path) -> None:
+    policy = load("llama")
+    implementation = policy.model.config._attn_implementation
+    prompts = [list(encoded.prompt) for encoded in RAGGED]
+
+    def drawn() -> object:
+        settings = Sampling(max_tokens=5, seed=1)
+        return sample(policy.model, prompts, n=2, sampling=settings, stop_ids=(2,), pad_id=0)
+
+    before = drawn()
+    torch.autograd.backward(policy.logprobs(RAGGED).sum())
+    assert policy.model.config._attn_implementation == implementation
+    assert drawn() == before
+    twin = copy.deepcopy(policy)
+    torch.testing.assert_close(twin.logprobs(RAGGED), policy.logprobs(RAGGED), atol=0, rtol=0)
+    rows = policy.rows(RAGGED)
+    assert rows.layout is not None
+    with shared_prompts(policy.model, rows.layout):
+        assert policy.model.config._attn_implementation == NAME
+        policy.save(tmp_path / "saved")
+    assert NAME not in (tmp_path / "saved" / "config.json").read_text()
+    assert "attn_implementation" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+
+
+def test_an_error_inside_leaves_the_model_as_it_was(load: Callable[..., Policy]) -> None:
+    policy = load("llama")
+    rows = policy.rows(RAGGED)
+    assert rows.layout is not None
+    implementation = policy.model.config._attn_implementation
+    with pytest.raises(KeyError), shared_prompts(policy.model, rows.layout):
+        raise KeyError
+    assert policy.model.config._attn_implementation == implementation
+    forward, recompute = recompute_contexts()
+    with forward, recompute:
+        assert policy.model.config._attn_implementation == implementation
+
+
+def test_without_a_layout_the_function_is_ordinary_attention(load: Callable[..., Policy]) -> None:
+    """What another thread sees that uses the model while this one shares prompts."""
+    policy = load("mistral")
+    ids = torch.arange(3, 43)[None]
+    expected = policy.model(input_ids=ids).logits
+    policy.model.config._attn_implementation, before = NAME, policy.model.config._attn_implementation
+    try:
+        torch.testing.assert_close(policy.model(input_ids=ids).logits, expected, atol=1e-6, rtol=0)
+    finally:
+        policy.model.config._attn_implementation = before
+
+
+class TwoPaths(nn.Module):
+    """Changes what a layer's attention gives by something that depends on the place in the row."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, hidden_states: Tensor, **arguments: object) -> object:
+        out, weights = self.inner(hidden_states=hidden_states, **arguments)
+        return out + 0.1 * hidden_states.roll(1, dims=1), weights
+
+
+def test_a_layer_that_looks_at_its_neighbour_is_not_shared(tmp_path: Path) -> None:
+    policy = load_policy(tiny_model(tmp_path))
+    layer = policy.model.model.layers[1]
+    layer.self_attn = TwoPaths(layer.self_attn)
+    engine = find_engine(policy.model, policy.finish)
+    assert not engine.shares
+    assert "change" in engine.note
+
+
+def test_a_layer_without_attention_is_not_shared(tmp_path: Path) -> None:
+    policy = load_policy(tiny_model(tmp_path))
+    policy.model.model.layers[1].self_attn.forward = lambda hidden_states, **arguments: (hidden_states, None)
+    engine = find_engine(policy.model, policy.finish)
+    assert not engine.shares
+    assert "1 of 2 layers" in engine.note
+
+
+def test_a_window_that_only_the_mask_knows_limits_sharing(
+    load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load("mistral")
+    functions = AttentionInterface._global_mapping
+    attend = functions[NAME]
+
+    def silent(*arguments: object, **named: object) -> object:
+        return attend(*arguments, **(named | {"sliding_window": None}))
+
+    monkeypatch.setitem(functions, NAME, silent)
+    engine = find_engine(policy.model, policy.finish)
+    assert engine.limit == 24
+    assert engine.shares_up_to(24)
+    assert not engine.shares_up_to(25)
+
+
+def test_the_cost_of_a_batch_is_what_is_read(load: Callable[..., Policy]) -> None:
+    assert load("llama").cost(2, 10, 14) == 14
+    assert load("gemma2").cost(2, 10, 14) == 20
+
+
+def test_nothing_trained_gives_zeros(load: Callable[..., Policy]) -> None:
+    policy = load("llama")
+    batch = [Encoded((5, 6), (EncodedResponse((7,), (False,)),)), Encoded((8,), ())]
+    assert policy.logprobs(batch).tolist() == [[[0.0]], [[0.0]]]
+    assert token_logprobs(policy.model, padded_rows(batch), Finish()).sum() == 0
