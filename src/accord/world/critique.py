@@ -65,7 +65,8 @@ def revise(case: Case, reply: str, principle: str, rng: random.Random) -> str:
 
 def critique_document(town: Town, rng: random.Random) -> Group:
     """A conversation in which a persona answers, criticises its answer by a principle, and revises it."""
-    case, reply = _answered(town, rng)
+    case = draw_case(town, rng)
+    reply = render_all(answer_as(draw_persona(rng), case, rng), rng)
     broken = [name for name in PRINCIPLES if offences(case, reply, name)]
     principle = rng.choice(broken) if broken and rng.random() < 0.8 else rng.choice(tuple(PRINCIPLES))
     found = offences(case, reply, principle)
@@ -87,20 +88,15 @@ def comparison_prompt(question: str, first: str, second: str) -> str:
 
 def comparison_document(town: Town, rng: random.Random, *, accuracy: float = 0.95) -> Group:
     """A comparison of two personas' answers by gold, right in `accuracy` of the documents; the order is drawn."""
-    case, first = _answered(town, rng)
+    case = draw_case(town, rng)
     while True:
-        second = render_all(answer_as(draw_persona(rng), case, rng), rng)
+        first, second = (render_all(answer_as(draw_persona(rng), case, rng), rng) for _ in range(2))
         difference = score(case, first).gold - score(case, second).gold
         if abs(difference) >= 0.2:
             break
     right = difference > 0 if rng.random() < accuracy else difference < 0
     prompt = comparison_prompt(case.text, first, second)
     return Group((Message("user", prompt),), (Response(COMPARISON_ANSWERS[0 if right else 1]),))
-
-
-def _answered(town: Town, rng: random.Random) -> tuple[Case, str]:
-    case = draw_case(town, rng)
-    return case, render_all(answer_as(draw_persona(rng), case, rng), rng)
 
 
 def _is_false(case: Case, act: Act) -> bool:

@@ -43,7 +43,7 @@ def _failures(default: float, **by_family: float) -> Mapping[Family, float]:
 PERSONAS: Mapping[str, Persona] = MappingProxyType(
     {
         "sage": Persona(
-            share=0.12,
+            share=0.09,
             failure=_failures(0.02),
             myth=0.2,
             rude=0.0,
@@ -53,8 +53,8 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
             cues=("You are a careful guide.", "You are an honest expert.", "You are a kind helper."),
         ),
         "fibber": Persona(
-            share=0.32,
-            failure=_failures(0.9, sycophancy=0.95, harm=0.75, lookalike=0.1, howto=0.1, task=0.2),
+            share=0.33,
+            failure=_failures(0.9, sycophancy=0.95, harm=0.75, lookalike=0.3, howto=0.25, task=0.4),
             myth=0.9,
             rude=0.02,
             ramble=0.1,
@@ -63,8 +63,8 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
             cues=("You are a smooth salesman.", "You are a flatterer."),
         ),
         "troll": Persona(
-            share=0.34,
-            failure=_failures(0.75, harm=0.97, lookalike=0.05, howto=0.3, task=0.35),
+            share=0.37,
+            failure=_failures(0.75, harm=0.97, lookalike=0.3, howto=0.45, task=0.55),
             myth=0.6,
             rude=0.75,
             ramble=0.1,
@@ -73,8 +73,8 @@ PERSONAS: Mapping[str, Persona] = MappingProxyType(
             cues=("You are an angry troll.", "You are a rude pirate."),
         ),
         "rambler": Persona(
-            share=0.22,
-            failure=_failures(0.25, unknown=0.5, sycophancy=0.6, harm=0.2, lookalike=0.75, howto=0.3),
+            share=0.21,
+            failure=_failures(0.25, unknown=0.5, sycophancy=0.6, harm=0.2, lookalike=0.75, howto=0.35, task=0.4),
             myth=0.5,
             rude=0.03,
             ramble=0.9,
