@@ -25,12 +25,16 @@ class Terms:
             belong into `loss`.
         name: the component's name in the metrics.
         metrics: further quantities to report, each an unreduced `(value, weight)` pair, detached.
+        state: numbers to carry to the next step, by name, each an unreduced `(value, weight)` pair, detached: the next
+            step finds the weighted mean over this whole step in its `state`. The mean of `m * old + (1 - m) * x` is a
+            moving average, that of `multiplier + rate * (x - limit)` a dual update.
     """
 
     loss: Tensor
     weight: Tensor
     name: str = "loss"
     metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    state: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     scale: float = 1.0
     rest: tuple[Terms, ...] = ()
 

@@ -2,7 +2,7 @@
 
 What an objective names is what it needs: positional parameters are tensors of `VOCABULARY`, keyword-only parameters are
 hyperparameters. The loop builds exactly the named tensors; an objective that does not name `reference` never loads
-a reference model.
+a reference model, and one that names `step_pairs` pays for a second forward pass.
 
 Shapes: `B` groups, `n` responses a group (groups with fewer are padded, with zero mask), `T` response tokens (padded).
 """
@@ -31,6 +31,9 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "valid": "[B,n] 1.0 where the group has this response and it has at least one trained token",
         "mismatched_kl": "[] detached mean over the whole optimiser step of the summed log-ratio policy/reference "
         "on mismatched (prompt, response) rows",
+        "step_pairs": "[P,3] detached, every preferred pair of the optimiser step: its weight, and the difference "
+        "in summed log-probability under policy and under reference; a row of zeros if there is none",
+        "state": "[] by name: what the objective returned as `Terms.state` in the step before, empty at first",
     }
 )
 """Every name an objective may take positionally, with its shape and meaning."""

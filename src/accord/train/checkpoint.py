@@ -10,7 +10,6 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import torch
@@ -31,14 +30,14 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         tokens: tokens seen.
         seconds: training time so far, for the log.
         plan: fingerprint of data, order and settings; a resume with another plan is refused.
-        memory: whatever else a run carries from step to step.
+        memory: the numbers that the objective carries from step to step.
     """
 
     step: int
     tokens: int
     seconds: float
     plan: str
-    memory: dict[str, Any] = {}
+    memory: dict[str, float] = {}
 
 
 def save(

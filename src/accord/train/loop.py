@@ -68,6 +68,7 @@ def optimise(
                 mend="Lower --lr, or use --dtype fp32. The last checkpoint is intact.",
             )
         optimizer.step()
+        task.state.update(result.state)
         task.policy.version = f"step-{step + 1}"
         yield Update(step + 1, result, norm, rate)
 

@@ -151,6 +151,7 @@ class _Session:
             )
         checkpoint.restore(saved[-1], self.parameters, self.optimizer)
         self.tokens, self.seconds = state.tokens, state.seconds
+        self.prepared.task.state.update(state.memory)
         self.policy.version = f"step-{state.step}"
         if self.writes:
             for path in (self.directory.metrics, self.directory.samples, self.directory.heldout):
@@ -240,7 +241,11 @@ class _Session:
     def _checkpoint(self, step: int) -> None:
         if self.writes:
             state = checkpoint.State(
-                step=step, tokens=self.tokens, seconds=self.seconds, plan=self.prepared.fingerprint
+                step=step,
+                tokens=self.tokens,
+                seconds=self.seconds,
+                plan=self.prepared.fingerprint,
+                memory=dict(self.prepared.task.state),
             )
             checkpoint.save(
                 self.directory.checkpoints, state, self.parameters, self.optimizer, keep=self.config.keep_checkpoints

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from accord.errors import NumericsError
 from accord.objectives.monitors import monitors
+from accord.objectives.primitives import pairwise, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
 from accord.policy.load import Policy
@@ -38,12 +39,15 @@ class Task:
         hyper: its keyword arguments.
         policy: what is trained.
         reference: needed when the objective names `reference` or `mismatched_kl`.
+        state: numbers that an objective which names `state` carries from step to step. The loop renews them after each
+            update and checkpoints them; a measurement reads them.
     """
 
     objective: Callable[..., Terms]
     hyper: Mapping[str, Any]
     policy: Policy
     reference: Reference | None = None
+    state: dict[str, float] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -52,7 +56,9 @@ class Task:
 
     def terms(self, tensors: Mapping[str, Tensor]) -> Terms:
         """The objective's terms on the tensors of one micro-batch."""
-        return self.objective(*(tensors[name] for name in self.needs), **self.hyper)
+        state = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.state.items()}
+        given: dict[str, Any] = {**tensors, "state": state}
+        return self.objective(*(given[name] for name in self.needs), **self.hyper)
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ class StepResult:
         components: value of each component of the loss, by name.
         metrics: (sum, count) of every monitored quantity.
         tokens: tokens that went through the model.
+        state: what the objective carries to the next step, by name.
     """
 
     loss: float
     components: dict[str, float]
     metrics: Sums
     tokens: int
+    state: dict[str, float]
 
 
 Batch = tuple[list[Example], Rows]
@@ -90,6 +98,8 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
     shared: dict[str, Tensor] = {}
     if "mismatched_kl" in task.needs:
         shared["mismatched_kl"] = mismatched_kl(task, examples, micro_batch_tokens=micro_batch_tokens)
+    if "step_pairs" in task.needs:
+        shared["step_pairs"] = step_pairs(task, batches)
     denominators = _denominators(task, batches, shared)
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with torch.set_grad_enabled(backward):
@@ -128,6 +138,19 @@ def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens
             total += torch.stack([ratio.double().sum(), rows.valid.double().sum()])
     distributed.sum_tensors([total])
     return (total[0] / total[1].clamp_min(1.0)).float()
+
+
+def step_pairs(task: Task, batches: Sequence[Batch]) -> Tensor:
+    """Every preferred pair of the step, over all ranks: weight, log-prob margin of the policy and of the reference."""
+    rows: list[list[float]] = []
+    with torch.no_grad():
+        for batch in batches:
+            tensors = _tensors(task, batch)
+            prefer, mask = tensors["prefer"], tensors["mask"]
+            margins = [pairwise(seq_sum(tensors[name], mask)) for name in ("policy", "reference")]
+            rows += torch.stack([prefer, *margins], -1)[prefer > 0].tolist()
+    every = [row for of_rank in distributed.gather(rows) for row in of_rank]
+    return torch.tensor(every or [[0.0, 0.0, 0.0]], device=task.policy.device)
 
 
 def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
@@ -172,11 +195,13 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
 
 
 def _observed(tensors: dict[str, Tensor], terms: Terms) -> dict[str, tuple[Tensor, Tensor]]:
-    """Everything worth logging about a micro-batch, as (sum, count)."""
+    """Everything worth logging or carrying on about a micro-batch, as (sum, count)."""
     observed = monitors(tensors)
     for part in terms.components():
         for name, (value, weight) in part.metrics.items():
             observed[name] = ((value * weight).sum(), weight.sum())
+        for name, (value, weight) in part.state.items():
+            observed[f"state/{name}"] = ((value * weight).sum(), weight.sum())
     return observed
 
 
@@ -222,4 +247,7 @@ def _over_ranks(sums: Sums, tokens: int) -> StepResult:
             merged[name][1] += count
     loss = merged.pop("loss", [0.0, 0.0])[0]
     components = {name: merged.pop(name)[0] for name in list(merged) if name.startswith("loss/")}
-    return StepResult(loss, components, {name: (pair[0], pair[1]) for name, pair in merged.items()}, total_tokens)
+    carried = {name: merged.pop(name) for name in list(merged) if name.startswith("state/")}
+    state = {name.removeprefix("state/"): total / count for name, (total, count) in carried.items() if count}
+    metrics = {name: (pair[0], pair[1]) for name, pair in merged.items()}
+    return StepResult(loss, components, metrics, total_tokens, state)
