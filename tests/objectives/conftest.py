@@ -62,8 +62,16 @@ def reward_pairs(golden: Golden) -> Tensors:
     return {"reward": reward.clone().requires_grad_(), "prefer": first_beats_second(2)}
 
 
+def step_pairs(tensors: Tensors) -> Tensor:
+    """Weight and margins of every preferred pair of the batch, as the loop collects them over a step."""
+    prefer = tensors["prefer"]
+    sums = [(tensors[name].detach() * tensors["mask"]).sum(-1) for name in ("policy", "reference")]
+    margins = [total.unsqueeze(-1) - total.unsqueeze(-2) for total in sums]
+    return torch.stack([prefer, *margins], -1)[prefer > 0]
+
+
 def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3, tokens: int = 5) -> Tensors:
-    """A ragged float64 batch of the named tensors; `policy` and `reward` carry gradients."""
+    """A ragged float64 batch of the named tensors, without `state`; `policy` and `reward` carry gradients."""
     generator = torch.Generator().manual_seed(groups * 100 + responses * 10 + tokens)
 
     def uniform(*shape: int) -> Tensor:
@@ -89,7 +97,14 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
         "reward": (4.0 * uniform(groups, responses) - 2.0).requires_grad_(),
         "mismatched_kl": torch.tensor(0.3, dtype=torch.float64),
     }
-    return {name: every[name] for name in needs}
+    every["step_pairs"] = step_pairs(every)
+    return {name: every[name] for name in needs if name != "state"}
+
+
+@pytest.fixture(scope="session")
+def pairs_of_the_step() -> Callable[[Tensors], Tensor]:
+    """`step_pairs`, for tests that change a batch."""
+    return step_pairs
 
 
 @pytest.fixture(scope="session")

@@ -273,3 +273,64 @@ def test_advantage_weighted_likelihood(golden: Golden) -> None:
     score = vector([1.0 + inputs["advantage"], 1.0 - inputs["advantage"]])
     terms = OBJECTIVES["awr"](policy, torch.ones_like(policy), score, torch.ones(1, 2), temperature=inputs["beta"])
     close(terms.loss[0, 0], case["expected"]["loss"])
+
+
+def test_beta_follows_the_margin(toy: Tensors, golden: Golden) -> None:
+    case = golden["adaptive_dpo.beta_dpo"]
+    inputs, expected = case["inputs"], case["expected"]
+    sums = [(toy[name].detach() * toy["mask"]).sum(-1) for name in ("policy", "reference")]
+    margins = [total[:, 0] - total[:, 1] for total in sums]
+    terms = OBJECTIVES["beta_dpo"](
+        **toy,
+        step_pairs=torch.stack([torch.ones_like(margins[0]), *margins], -1),
+        state={"threshold": torch.tensor(inputs["ema_init"])},
+        beta=inputs["beta0"],
+        alpha=inputs["alpha"],
+        momentum=inputs["ema_momentum"],
+    )
+    close(terms.metrics["beta"][0][0, 0, 1], expected["beta_batch"])
+    close(terms.state["threshold"][0][0, 0, 1], expected["ema_mean"])
+    close(terms.value(), expected["loss"])
+
+
+def test_constrained_dpo(golden: Golden) -> None:
+    """Six tokens with the worked example's divergence on average, in two responses with its margin."""
+    case = golden["constrained_dpo.kl"]
+    inputs, expected = case["inputs"], case["expected"]
+
+    def ratios(spread: float) -> Tensor:
+        step = inputs["delta"] / 6.0
+        return torch.tensor([[[step + spread, step - spread, step], [-step] * 3]], dtype=torch.float64)
+
+    def divergence(spread: float) -> float:
+        return float(0.5 * ratios(spread).square().mean())
+
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if divergence(middle) < expected["kl"] else (low, middle)
+    policy = ratios(low)
+    terms = OBJECTIVES["constrained_dpo"](
+        policy,
+        torch.zeros_like(policy),
+        torch.ones_like(policy),
+        ranking([0, 1]),
+        {"multiplier": torch.tensor(inputs["dual"])},
+        beta=inputs["beta"],
+        kl_limit=inputs["kl_limit"],
+        dual_rate=inputs["dual_lr"],
+    )
+    close(terms.value(), expected["loss"])
+    carried, weight = terms.state["multiplier"]
+    close((carried * weight).sum() / weight.sum(), expected["dual_next"])
+    penalty = OBJECTIVES["constrained_dpo"](
+        policy,
+        torch.zeros_like(policy),
+        torch.ones_like(policy),
+        ranking([0, 1]),
+        {},
+        beta=inputs["beta"],
+        kl_limit=0.0,
+        multiplier=inputs["dual"],
+    )
+    close(penalty.value(), expected["penalty_form_loss"])

@@ -48,8 +48,19 @@ BY_PAIRS = [
 FAVOURING = [name for name, hyper in PAIRED if not hyper and name != "discopop"]
 
 
+# What objectives with a memory find there; all others are given none.
+STATES: dict[str, dict[str, Tensor]] = {
+    "bco": {"desirable": torch.tensor(0.3), "undesirable": torch.tensor(-0.2)},
+    "beta_dpo": {"threshold": torch.tensor(0.4)},
+    "constrained_dpo": {"multiplier": torch.tensor(0.7)},
+}
+# Tensors that describe the whole optimiser step, whichever part of it a batch is.
+OF_THE_STEP = {"mismatched_kl", "step_pairs"}
+
+
 def compute(name: str, tensors: Tensors, hyper: dict[str, Any]) -> Terms:
-    return OBJECTIVES[name](**tensors, **hyper)
+    memory = {"state": STATES.get(name, {})} if "state" in needs(name) else {}
+    return OBJECTIVES[name](**tensors, **memory, **hyper)
 
 
 def needs(name: str) -> tuple[str, ...]:
@@ -72,7 +83,7 @@ def divided_once(parts: Iterable[Terms]) -> Tensor:
 
 
 def batched(tensors: Tensors, rows: Tensor | slice) -> Tensors:
-    return {name: value if value.ndim == 0 else value[rows] for name, value in tensors.items()}
+    return {name: value if name in OF_THE_STEP else value[rows] for name, value in tensors.items()}
 
 
 @every_objective
@@ -89,7 +100,10 @@ def test_padding_changes_nothing(name: str, hyper: dict[str, Any], random_batch:
     tensors = random_batch(needs(name))
     padded = {}
     for key, value in tensors.items():
-        amounts = {2: (0, 2), 3: (0, 2, 0, 2) if key == "prefer" else (0, 3, 0, 2)}.get(value.ndim, ())
+        if key in OF_THE_STEP:
+            padded[key] = value
+            continue
+        amounts = {2: (0, 2), 3: (0, 2, 0, 2) if key == "prefer" else (0, 3, 0, 2)}[value.ndim]
         # What stands in the padding does not matter, not even when it is not a number.
         fill = float("nan") if key in ("policy", "reference", "reward") else 0.0
         padded[key] = torch.nn.functional.pad(value.detach(), amounts, value=fill)
@@ -113,7 +127,7 @@ def test_order_of_groups_and_responses_changes_nothing(
     shuffled = batched(tensors, torch.tensor([2, 0, 3, 1]))
     responses = torch.tensor([1, 2, 0])
     for key, value in shuffled.items():
-        if value.ndim:
+        if key not in OF_THE_STEP:
             shuffled[key] = value[:, responses][..., responses] if key == "prefer" else value[:, responses]
     torch.testing.assert_close(
         compute(name, shuffled, hyper).value(), compute(name, tensors, hyper).value(), rtol=1e-12, atol=0
@@ -136,7 +150,7 @@ def test_micro_batches_add_up(
 @every_objective
 def test_only_the_policy_learns(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name))
-    frozen = [key for key in ("reference", "mismatched_kl") if key in tensors]
+    frozen = [key for key in ("reference", *OF_THE_STEP) if key in tensors]
     for key in frozen:
         tensors[key].requires_grad_()
     inputs = [trained(tensors), *(tensors[key] for key in frozen)]
@@ -170,6 +184,22 @@ def test_extreme_margins_stay_finite(
     assert all(part.loss.dtype == torch.float32 for part in terms.components() if part.name != "nll" and name != "sft")
     (gradient,) = torch.autograd.grad(terms.value(), leaf)
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", STATES)
+@pytest.mark.parametrize("sizes", [(1, 3), (1, 1, 1, 1)])
+def test_what_is_carried_over_adds_up(name: str, sizes: tuple[int, ...], random_batch: RandomBatch) -> None:
+    """The next state is a mean over the step, whatever its micro-batches, without a gradient."""
+    tensors = random_batch(needs(name), groups=4)
+    ends = list(itertools.accumulate(sizes))
+    parts = [compute(name, batched(tensors, slice(end - size, end)), {}) for size, end in zip(sizes, ends, strict=True)]
+    whole = compute(name, tensors, {}).state
+    assert set(whole) == set(STATES[name])
+    for key, (values, weight) in whole.items():
+        assert not values.requires_grad
+        total = sum((part.state[key][0] * part.state[key][1]).sum() for part in parts)
+        count = sum(part.state[key][1].sum() for part in parts)
+        torch.testing.assert_close(total / count, (values * weight).sum() / weight.sum())
 
 
 @every_objective
@@ -206,7 +236,9 @@ def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, An
     assert len(pairs) > 4
     separate: Tensors = {}
     for key, value in tensors.items():
-        if key == "prefer":
+        if key in OF_THE_STEP:
+            separate[key] = value
+        elif key == "prefer":
             weights = torch.zeros(len(pairs), 2, 2, dtype=value.dtype)
             weights[:, 0, 1] = torch.stack([value[group, better, worse] for group, better, worse in pairs])
             separate[key] = weights
@@ -217,8 +249,10 @@ def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, An
     )
 
 
-@pytest.mark.parametrize("name", [*FAVOURING, "kto", "apo_unpaired"])
-def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(name: str, random_batch: RandomBatch) -> None:
+@pytest.mark.parametrize("name", [*FAVOURING, "kto", "apo_unpaired", "bco"])
+def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(
+    name: str, random_batch: RandomBatch, pairs_of_the_step: Callable[[Tensors], Tensor]
+) -> None:
     tensors = random_batch(needs(name), groups=3, responses=2)
     feedback = {
         "label": torch.tensor([[1.0, -1.0]] * 3, dtype=torch.float64),
@@ -236,6 +270,8 @@ def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(name: s
             tensors[key] = tensors[key].detach()[:, [0, 0]]
     if "reference" in tensors:
         tensors["reference"] = tensors["policy"].clone()
+    if "step_pairs" in tensors:
+        tensors["step_pairs"] = pairs_of_the_step(tensors)
     start = trained(tensors).requires_grad_()
     before = compute(name, tensors, {}).value()
     (gradient,) = torch.autograd.grad(before, start)

@@ -123,7 +123,14 @@ def test_sigterm_checkpoints_and_the_same_command_goes_on(
     assert outcome(tmp_path / "run") == uninterrupted
 
 
-@pytest.mark.parametrize("more", [{"lora_r": 4, "lora_dropout": 0.2}, {"objective": "kto", "dtype": "bf16"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"lora_r": 4, "lora_dropout": 0.2},
+        {"objective": "kto", "dtype": "bf16"},
+        {"objective": "constrained_dpo", "hyper": {"dual_rate": 2.0, "kl_limit": 0.0}},
+    ],
+)
 def test_ctrl_c_in_process_resumes_bit_for_bit(more: dict[str, Any], tiny: Path, data: Path, tmp_path: Path) -> None:
     groups = labelled_groups(20) if more.get("objective") == "kto" else preference_groups(20)
     whole = settings(tiny, data, tmp_path / "whole", **more)

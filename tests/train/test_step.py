@@ -31,9 +31,14 @@ def judged_groups(count: int) -> list[Group]:
 
 
 # What the step does depends on the tensors that an objective names; one stands for all that name the same.
-ONE_OF_EACH_NEED = {signature_of(OBJECTIVES[name]).needs: name for name in reversed(OBJECTIVES)}.values()
+ONE_OF_EACH_NEED = {signature_of(OBJECTIVES[name]).needs: name for name in reversed([*OBJECTIVES])}.values()
 GROUPS = {name: judged_groups(9) for name in OBJECTIVES}
-GROUPS |= {"sft": demonstrations(9), "kto": labelled_groups(9), "apo_unpaired": labelled_groups(9)}
+GROUPS |= {
+    "sft": demonstrations(9),
+    "kto": labelled_groups(9),
+    "apo_unpaired": labelled_groups(9),
+    "bco": labelled_groups(9),
+}
 FIRST_LOSS = {
     "dpo": math.log(2),
     "ipo": (1 / 0.2) ** 2,
@@ -85,6 +90,50 @@ def test_the_order_of_groups_changes_nothing(name: str, make_task: MakeTask) -> 
     forward = run_step(task, examples, micro_batch_tokens=300, backward=False)
     backward = run_step(task, examples[::-1], micro_batch_tokens=300, backward=False)
     assert backward.loss == pytest.approx(forward.loss, rel=1e-5)
+
+
+def test_what_an_objective_carries_is_a_mean_over_the_step(make_task: MakeTask) -> None:
+    task, examples = make_task("bco", GROUPS["bco"])
+    move(task)
+    task.state.update(desirable=0.5)
+    whole, split = (run_step(task, examples, micro_batch_tokens=n, backward=False) for n in (10_000, 1))
+    assert set(whole.state) == {"desirable", "undesirable"}
+    assert split.state == pytest.approx(whole.state, rel=1e-5)
+    reward = 0.1 * whole.metrics["chosen_reward"][0] / whole.metrics["chosen_reward"][1]
+    assert whole.state["desirable"] == pytest.approx(0.9 * 0.5 + 0.1 * reward, rel=1e-4)
+    assert not any(name.startswith("state") for name in whole.metrics)
+
+
+def test_a_class_that_is_missing_from_a_step_keeps_its_state(make_task: MakeTask) -> None:
+    desirable = [group for group in GROUPS["bco"] if max(group.labels()) > 0 and min(group.labels()) >= 0]
+    task, examples = make_task("bco", desirable)
+    assert set(run_step(task, examples, micro_batch_tokens=300, backward=False).state) == {"desirable"}
+
+
+def test_the_pairs_of_the_step_are_all_pairs(make_task: MakeTask) -> None:
+    """At the start the policy's margins are the reference's, so that transport compares each pair with itself."""
+    task, examples = make_task("aot", GROUPS["aot"])
+    assert run_step(task, examples, micro_batch_tokens=1, backward=False).loss == pytest.approx(math.log(2), abs=1e-5)
+    carried, examples = make_task("beta_dpo", GROUPS["beta_dpo"])
+    move(carried)
+    result = run_step(carried, examples, micro_batch_tokens=1, backward=False)
+    mean = result.metrics["margin"][0] / result.metrics["margin"][1]
+    assert result.state["threshold"] == pytest.approx(0.1 * mean, rel=1e-4)
+
+
+def test_the_loop_hands_state_to_the_next_step(make_task: MakeTask) -> None:
+    task, examples = make_task("constrained_dpo", GROUPS["constrained_dpo"])
+    optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
+    used, left = [], []
+    for update in optimise(
+        task, [examples] * 3, optimizer, learning_rate=lambda _: 1e-3, max_grad_norm=0.0, micro_batch_tokens=300
+    ):
+        total, count = update.result.metrics["multiplier"]
+        used.append(total / count)
+        left.append(task.state["multiplier"])
+    assert used[0] == pytest.approx(1.0)
+    assert left[0] == pytest.approx(1.0 - 0.1 * 0.05, abs=1e-6)
+    assert used[1:] == pytest.approx(left[:-1])
 
 
 @pytest.mark.parametrize(("name", "loss"), FIRST_LOSS.items())

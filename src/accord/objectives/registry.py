@@ -12,8 +12,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import msgspec
 
 from accord.errors import ConfigError
+from accord.objectives.aot import aot
 from accord.objectives.apo import apo, apo_unpaired
+from accord.objectives.bco import bco
+from accord.objectives.beta_dpo import beta_dpo
 from accord.objectives.bradley_terry import bradley_terry, cost_model
+from accord.objectives.constrained_dpo import constrained_dpo
 from accord.objectives.cpo import cpo
 from accord.objectives.discopop import discopop
 from accord.objectives.dpo import dpo
@@ -57,6 +61,9 @@ _ALL: tuple[Objective, ...] = (
     odpo,
     shaped_dpo,
     modpo,
+    constrained_dpo,
+    beta_dpo,
+    aot,
     # Pairs, without a reference.
     simpo,
     orpo,
@@ -65,6 +72,7 @@ _ALL: tuple[Objective, ...] = (
     # Single labelled responses.
     kto,
     apo_unpaired,
+    bco,
     # Lists.
     plackett_luce,
     soft_listwise,
