@@ -184,7 +184,8 @@ def _rows(
     width = max((len(group.responses) for group in batch), default=0)
     longest = max((len(response.tokens) for group in batch for response in group.responses), default=0)
     place, target, slot, last, last_slot = [], [], [], [], []
-    for (b, j), start in starts.items():
+    # In the order of the batch, whatever the order in the row: what is cached is folded in the order of the batch.
+    for (b, j), start in sorted(starts.items()):
         response = batch[b].responses[j]
         for t, trained in enumerate(response.trained):
             if trained:
