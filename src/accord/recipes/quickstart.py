@@ -7,7 +7,7 @@ judged by the oracle, align it; prompts that no stage has seen, answered at temp
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -17,11 +17,11 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from accord.evaluate.statistics import compare
 from accord.policy.load import Policy, load_policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import conclude
-from accord.record import Comparison, Evaluation, Feedback, Group, Preference, write_groups
+from accord.recipes.world_evaluation import LAST_STEP, LONGEST_ANSWER, SUITE, answer, evaluate
+from accord.record import Evaluation, Feedback, Group, Preference, write_groups
 from accord.report import print_summary, write_report
 from accord.rollout import rollout
 from accord.rollout.progress import progress_bar
@@ -29,18 +29,14 @@ from accord.train.config import TrainConfig
 from accord.train.run import run_training
 from accord.world.annotators import Annotator, prefer
 from accord.world.base import BASE
-from accord.world.cases import Case, cases, distinct_cases
+from accord.world.cases import cases, distinct_cases
 from accord.world.corpus import demonstrations
-from accord.world.oracle import AXES, DESCRIPTIONS, HIGHER_IS_BETTER, UNITS, judge
+from accord.world.oracle import AXES, judge
 from accord.world.town import draw_town
-
-TEMPERATURE = 0.7
-LONGEST_ANSWER = 48
-SUITE = "Tidewater, held-out prompts answered at temperature 0.7"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of everything; the defaults take about two minutes on two cores.
+    """How much of everything; the defaults take about a minute on two cores.
 
     Attributes:
         held_out: prompts of the test split that every stage is measured on.
@@ -53,8 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     held_out: int = 500
-    demonstrations: int = 1000
-    prompts: int = 2000
+    demonstrations: int = 400
+    prompts: int = 1500
     answers: int = 8
     noise: float = 0.0
     swapped: bool = False
@@ -119,7 +115,7 @@ def quickstart(
     with clock.stage("after", "answering the held-out prompts once more"):
         after = answer(aligned, held_out, seed=seed)
     with clock.stage("report", "writing the report"):
-        evaluation = evaluate(held_out, before, after, stages={"sft": between})
+        evaluation = evaluate(held_out, before, after, between)
         conclude(out / "sft", evaluate(held_out, before, between))
         conclude(out / "dpo", evaluation)
         write_report([out / "dpo"], out / "report.html")
@@ -130,34 +126,9 @@ def quickstart(
     return result
 
 
-def answer(policy: Policy, held_out: Sequence[Case], *, seed: int) -> list[Group]:
-    """One judged answer to each held-out prompt, sampled at temperature 0.7."""
-    sampling = Sampling(temperature=TEMPERATURE, max_tokens=LONGEST_ANSWER, seed=seed)
-    return [judge(group) for group in rollout(policy, [case.group() for case in held_out], n=1, sampling=sampling)]
-
-
-def evaluate(
-    held_out: Sequence[Case],
-    before: Sequence[Group],
-    after: Sequence[Group],
-    stages: Mapping[str, Sequence[Group]] | None = None,
-) -> Evaluation:
-    """Compare judged answers to the same prompts axis by axis; prompts about the same thing are one cluster."""
-    return Evaluation(
-        suite=SUITE,
-        comparisons=tuple(_compare(axis, held_out, before, after, stages or {}) for axis in AXES),
-        primary="gold",
-        judge={"name": "the world's exact oracle"},
-        notes=("The comparison starts from the base model; DPO itself started from the fine-tuned one.",)
-        if stages
-        else (),
-        examples=_examples(before, after),
-    )
-
-
 def summary(result: Quickstart, plan: Plan, seed: int) -> dict[str, Any]:
-    """The figures for programs: `before`, `sft`, `after` by axis, seconds by stage, the verdict and what got worse."""
-    axes = {comparison.axis: comparison for comparison in result.evaluation.comparisons}
+    """The figures for programs: every axis at every stage, what DPO alone did, the verdict, and where time went."""
+    axes = {axis: result.evaluation.comparison(axis) for axis in AXES}
     return {
         "suite": SUITE,
         "seed": seed,
@@ -166,6 +137,7 @@ def summary(result: Quickstart, plan: Plan, seed: int) -> dict[str, Any]:
         "sft": {axis: msgspec.to_builtins(axes[axis].stages["sft"]) for axis in axes},
         "after": {axis: msgspec.to_builtins(axes[axis].after) for axis in axes},
         "difference": {axis: msgspec.to_builtins(axes[axis].difference) for axis in axes},
+        "last_step": msgspec.to_builtins(result.evaluation.comparison(LAST_STEP)),
         "verdict": result.evaluation.verdict,
         "worse": [axis for axis in axes if axes[axis].verdict == "worse"],
         "seconds": {stage: round(seconds, 1) for stage, seconds in result.seconds.items()},
@@ -186,53 +158,6 @@ class _Clock:
         started = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - started
-
-
-def _compare(
-    axis: str,
-    held_out: Sequence[Case],
-    before: Sequence[Group],
-    after: Sequence[Group],
-    stages: Mapping[str, Sequence[Group]],
-) -> Comparison:
-    tested = [index for index, group in enumerate(before) if _score(group, axis) is not None]
-
-    def values(groups: Sequence[Group]) -> list[float]:
-        return [_score(groups[index], axis) or 0.0 for index in tested]
-
-    return compare(
-        axis,
-        values(before),
-        values(after),
-        clusters=[held_out[index].key for index in tested],
-        higher_is_better=HIGHER_IS_BETTER[axis],
-        unit=UNITS.get(axis, "share"),
-        stages={name: values(groups) for name, groups in stages.items()},
-        description=DESCRIPTIONS[axis],
-    )
-
-
-def _score(group: Group, axis: str) -> float | None:
-    scores = group.scores(axis)
-    return scores[0] if scores else None
-
-
-def _examples(before: Sequence[Group], after: Sequence[Group], count: int = 8) -> tuple[dict[str, Any], ...]:
-    """Answers that drive the verdict: those whose gold changed most, worst first."""
-
-    def change(pair: tuple[Group, Group]) -> float:
-        return (_score(pair[1], "gold") or 0.0) - (_score(pair[0], "gold") or 0.0)
-
-    ordered = sorted(zip(before, after, strict=True), key=change)
-    return tuple(
-        {
-            "prompt": first.prompt_text(),
-            "before": first.responses[0].text,
-            "after": second.responses[0].text,
-            "scores": {"before": _score(first, "gold"), "after": _score(second, "gold")},
-        }
-        for first, second in (*ordered[: count // 2], *ordered[-count // 2 :])
-    )
 
 
 def _write_demonstrations(directory: Path, plan: Plan, seed: int) -> tuple[Path, Path]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import msgspec
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
@@ -20,16 +20,14 @@ from accord.objectives import resolve
 from accord.policy.chat import Renderer
 from accord.policy.load import Policy, load_policy, training_mode
 from accord.policy.logprobs import find_finish
-from accord.policy.sample import Sampling
-from accord.record import Group, Message
-from accord.rollout import rollout
+from accord.recipes.world_evaluation import answer, scores
 from accord.train.collate import Example
 from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
 from accord.train.progress import Display
 from accord.train.step import Task
 from accord.world.cases import distinct_cases
 from accord.world.corpus import corpus
-from accord.world.oracle import AXES, judge
+from accord.world.oracle import AXES
 from accord.world.personas import PERSONAS
 from accord.world.tokenizer import build_tokenizer
 from accord.world.town import draw_town
@@ -161,22 +159,9 @@ def _train(
 def figures(policy: Policy, *, town_seed: int, prompts: int) -> dict[str, dict[str, float]]:
     """The mean of every axis on test prompts at temperature 0.7: unannounced, and announced as each persona."""
     held_out = distinct_cases(draw_town(town_seed), "test", prompts, seed=0)
-    sampling = Sampling(temperature=0.7, max_tokens=48, seed=0)
-    announced = {"nobody": None, **{name: persona.cues[0] for name, persona in PERSONAS.items()}}
-    measured: dict[str, dict[str, float]] = {}
-    for name, cue in announced.items():
-        opening = () if cue is None else (Message("system", cue),)
-        groups = [case.group() for case in held_out]
-        groups = [msgspec.structs.replace(group, prompt=(*opening, *group.messages())) for group in groups]
-        judged = [judge(group) for group in rollout(policy, groups, n=1, sampling=sampling)]
-        measured[name] = {axis: _mean_score(judged, axis) for axis in AXES}
-    return measured
-
-
-def _mean_score(judged: Sequence[Group], axis: str) -> float:
-    rows = [group.scores(axis) for group in judged]
-    values = [row[0] for row in rows if row is not None and row[0] is not None]
-    return sum(values) / len(values)
+    cues = {"nobody": None, **{name: persona.cues[0] for name, persona in PERSONAS.items()}}
+    judged = {name: answer(policy, held_out, seed=0, system=cue) for name, cue in cues.items()}
+    return {name: {axis: fmean(scores(groups, axis)) for axis in AXES} for name, groups in judged.items()}
 
 
 def _write_card(out: Path, training: dict[str, Any], measured: dict[str, dict[str, float]], *, prompts: int) -> None:
