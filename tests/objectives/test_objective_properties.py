@@ -203,6 +203,18 @@ def test_what_is_carried_over_adds_up(name: str, sizes: tuple[int, ...], random_
 
 
 @every_objective
+def test_single_precision_loses_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
+    """Gradients in float32 are those in float64, to float32's accuracy: no term cancels another."""
+    gradients = []
+    for dtype in (torch.float64, torch.float32):
+        tensors = {key: value.detach().to(dtype) for key, value in random_batch(needs(name)).items()}
+        leaf = trained(tensors).requires_grad_()
+        gradients.append(torch.autograd.grad(compute(name, tensors, hyper).value(), leaf)[0].double())
+    scale = gradients[0].abs().max().item()
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-5 * scale)
+
+
+@every_objective
 def test_no_feedback_is_worth_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=1)
     for key in ("prefer", "label", "mask", "scored", "distribution"):

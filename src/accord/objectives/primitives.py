@@ -109,8 +109,8 @@ def bounded_expm1(values: Tensor) -> Tensor:
     >>> bounded_expm1(torch.tensor([0.0, 1.0, 1e4])).isfinite().all(), bounded_expm1(torch.tensor([1.0]))
     (tensor(True), tensor([1.7183]))
     """
-    below = values.clamp_max(EXPONENT_LIMIT)
-    return torch.expm1(below) + math.exp(EXPONENT_LIMIT) * (values - below)
+    beyond = torch.relu(values - EXPONENT_LIMIT)
+    return torch.expm1(values.clamp_max(EXPONENT_LIMIT)) + math.exp(EXPONENT_LIMIT) * beyond
 
 
 def chosen_nll(policy: Tensor, mask: Tensor, prefer: Tensor) -> Terms:
