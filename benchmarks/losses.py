@@ -187,6 +187,7 @@ def from_rewards(*, centre: float | None = None, margin: float | None = None) ->
 CASES = (
     Case("dpo", {}, "DPO sigmoid", from_dpo("sigmoid")),
     Case("dpo", {"nll": 0.5}, "DPO sigmoid + sft", from_dpo("sigmoid", "sft", weights=(1.0, 0.5))),
+    Case("dpo", {"length": "token_mean", "beta": 5.0}, "DPO sigmoid_norm", from_dpo("sigmoid_norm", beta=5.0)),
     Case("robust_dpo", {"flip_rate": 0.2}, "DPO robust", from_dpo("robust", label_smoothing=0.2)),
     Case("ipo", {"tau": 0.3}, "DPO ipo", from_dpo("ipo", beta=0.3)),
     Case("gpo", {"link": "hinge", "beta": 0.3}, "DPO hinge", from_dpo("hinge", beta=0.3)),

@@ -18,6 +18,7 @@ EXTRA: list[tuple[str, dict[str, Any]]] = [
     ("rwr", {"weighting": "linear"}),
     ("awr", {"most": 1.1}),
     ("dpo", {"label_smoothing": 0.1, "nll": 0.5}),
+    ("dpo", {"length": "token_mean"}),
     ("ipo", {"length": "sum"}),
     *(("gpo", {"link": link}) for link in ("logistic", "squared", "exponential", "truncated_quadratic", "savage")),
     *(("f_dpo", {"divergence": divergence}) for divergence in ("forward_kl", "alpha")),

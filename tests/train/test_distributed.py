@@ -46,7 +46,7 @@ def run(config: TrainConfig, world: int) -> None:
         assert child.returncode == 0, errors.decode()[-2000:]
 
 
-@pytest.mark.parametrize("objective", ["dpo", "kto"])
+@pytest.mark.parametrize("objective", ["dpo", "kto", "beta_dpo"])
 def test_two_processes_equal_one(objective: str, tiny: Path, tmp_path: Path) -> None:
     data = tmp_path / "data.jsonl"
     write_groups(data, (labelled_groups if objective == "kto" else preference_groups)(20))
@@ -73,6 +73,6 @@ def test_two_processes_equal_one(objective: str, tiny: Path, tmp_path: Path) -> 
         assert abs(one - weights[1][name]).max() < 2e-5, name
     for alone, together in zip(*logs, strict=True):
         assert alone["step"] == together["step"]
-        for key in ("loss", "eval/loss", "margin", "accuracy", "tokens", "mismatched_kl"):
+        for key in ("loss", "eval/loss", "margin", "accuracy", "tokens", "mismatched_kl", "beta"):
             if key in alone:
                 assert together[key] == pytest.approx(alone[key], rel=1e-4, abs=1e-5), key

@@ -109,5 +109,5 @@ def apo_unpaired(
     tensor([[0.4850, 0.4900]])
     """
     gain = beta * seq_log_ratio(policy, reference, mask)
-    importance = torch.where(label > 0, desirable_weight, undesirable_weight).to(gain.dtype)
+    importance = torch.where(label > 0, gain.new_tensor(desirable_weight), gain.new_tensor(undesirable_weight))
     return Terms(loss=importance * torch.sigmoid(-torch.sign(label) * gain), weight=label.abs())

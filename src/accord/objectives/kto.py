@@ -63,5 +63,5 @@ def kto(
     """
     reference_point = mismatched_kl.detach().clamp_min(0.0)
     gain = beta * (seq_sum(token_log_ratio(policy, reference), mask) - reference_point)
-    importance = torch.where(label > 0, desirable_weight, undesirable_weight).to(gain.dtype)
+    importance = torch.where(label > 0, gain.new_tensor(desirable_weight), gain.new_tensor(undesirable_weight))
     return Terms(loss=importance * torch.sigmoid(-torch.sign(label) * gain), weight=label.abs())
