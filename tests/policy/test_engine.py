@@ -106,6 +106,15 @@ def test_a_shared_row_equals_separate_forwards(architecture: Architecture, load:
     assert_equal_outcome(policy, rows, RAGGED)
 
 
+@pytest.mark.parametrize("piece", [1, 5])
+def test_spans_cut_into_pieces_equal_separate_forwards(
+    piece: int, load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flash, "PIECE", piece)
+    policy = load("qwen3")
+    assert_equal_outcome(policy, policy.rows(RAGGED), RAGGED)
+
+
 @pytest.mark.parametrize("architecture", ["llama", "mistral", "gpt2"])
 def test_the_public_kernel_equals_separate_forwards(
     architecture: Architecture, load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch

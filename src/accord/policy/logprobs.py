@@ -15,14 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
-from accord.policy.engine.head import linear_logprobs
+from accord.policy.engine.head import KEEP_BYTES, linear_logprobs
 from accord.policy.rows import Rows
 
 CHUNK_BYTES = 64 * 2**20
 """Logits of one chunk, in float32, for heads that are more than a matrix."""
-
-KEEP_BYTES = 256 * 2**20
-"""Logits kept for the backward pass of such heads; beyond this, chunks are recomputed there."""
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import psutil
 import torch
 
 from accord.errors import ConfigError
+from accord.policy.engine.head import KEEP_BYTES
 from accord.policy.load import Policy
-from accord.policy.logprobs import CHUNK_BYTES, KEEP_BYTES, vocabulary_size
+from accord.policy.logprobs import output_head, vocabulary_size
 
 _GIB = 2**30
 
@@ -44,8 +46,8 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
 
     Args:
         policy: the loaded model.
-        micro_batch_tokens: budget of padded tokens a micro-batch.
-        longest: tokens of the largest single Group's rows, which may exceed the budget.
+        micro_batch_tokens: budget of a micro-batch.
+        longest: tokens that the largest single Group costs, which may exceed the budget.
         checkpointing: whether activations are recomputed.
     """
     trainable = sum(p.numel() for p in policy.trainable().values())
@@ -56,16 +58,29 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
     tokens = max(micro_batch_tokens, longest)
     width = 2 if policy.dtype == "bf16" else 4
     # Kept for the backward pass, per token and layer: the residual stream and norms (about 6 hidden), queries, keys,
-    # values and attention output (4 hidden), and the gated feed-forward (3 inner). Checkpointing keeps one hidden.
-    per_layer = width * (10 * hidden + 3 * inner)
-    activations = tokens * (layers * width * hidden + per_layer if checkpointing else layers * per_layer)
-    row_bytes = 4 * vocabulary_size(policy.model)
-    logits = min(row_bytes * tokens, KEEP_BYTES) + 3 * min(row_bytes * tokens, CHUNK_BYTES)
+    # values and attention output on their way through rotation (6 hidden), and the gated feed-forward (4 inner).
+    # Checkpointing keeps one hidden. The layer whose backward pass is running needs room for gradients as well.
+    per_layer = width * (12 * hidden + 4 * inner)
+    running = width * (4 * hidden + 4 * inner)
+    kept = layers * width * hidden + per_layer if checkpointing else layers * per_layer
+    activations = tokens * (kept + running)
+    logits = min(4 * vocabulary_size(policy.model) * tokens, KEEP_BYTES)
     if policy.device.type == "cuda":
         available = torch.cuda.mem_get_info(policy.device)[0]
     else:
         available = psutil.virtual_memory().available
-    return MemoryEstimate(weights, 4 * trainable, 8 * trainable, activations, logits, available)
+    gradients = 4 * trainable + _fresh_gradients(policy)
+    return MemoryEstimate(weights, gradients, 8 * trainable, activations, logits, available)
+
+
+def _fresh_gradients(policy: Policy) -> int:
+    """Bytes of a micro-batch's gradients of the largest matrix, before they join those of the micro-batches before it.
+
+    A matrix that is both embedding and head gets one from either end.
+    """
+    head: Any = output_head(policy.model).weight
+    tied = head is policy.model.get_input_embeddings().weight
+    return 4 * head.numel() * (2 if tied else 1) if head.requires_grad else 0
 
 
 def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, micro_batch_tokens: int) -> None:

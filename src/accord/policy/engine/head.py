@@ -69,8 +69,8 @@ class _LinearLogprobs(torch.autograd.Function):
         states, weight, target, peaks, lse = ctx.saved_tensors
         upstream = gradients[0].float() * ctx.scale
         head = weight.to(states.dtype)
-        to_states = torch.zeros_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-        to_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        to_states = torch.empty_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        to_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
         buffer = _buffer(states)
         for rows, cols in _tiles(len(states), len(weight)):
             peak = peaks[rows, cols.start // COLUMNS]
@@ -83,9 +83,9 @@ class _LinearLogprobs(torch.autograd.Function):
             tile[here, local] += upstream[rows][here]
             delta = tile.to(states.dtype)
             if to_states is not None:
-                _add_product(to_states[rows], delta, head[cols])
+                _add_product(to_states[rows], delta, head[cols], first=cols.start == 0)
             if to_weight is not None:
-                _add_product(to_weight[cols], delta.t(), states[rows])
+                _add_product(to_weight[cols], delta.t(), states[rows], first=rows.start == 0)
         return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None
 
 
@@ -118,9 +118,11 @@ def _targets_within(target: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
     return here, target[here] - columns.start
 
 
-def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
-    """`total += left @ right`, in the precision of the factors."""
+def _add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
+    """`total += left @ right` in the precision of the factors; the first product overwrites what memory held."""
     if total.dtype == left.dtype:
-        total.addmm_(left, right)
+        total.addmm_(left, right, beta=0 if first else 1)
+    elif first:
+        total.copy_(left @ right)
     else:
         total += left @ right
