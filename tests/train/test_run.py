@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -199,6 +200,17 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"config\.json"):
         train(tmp_path / "empty", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_that_reads_nothing_is_refused(tiny: Path, tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    shutil.copytree(tiny, tmp_path / "model")
+    nothing = Tokenizer(models.WordLevel({"<eos>": 0}))
+    PreTrainedTokenizerFast(tokenizer_object=nothing, eos_token="<eos>").save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelError, match="gives no tokens for text"):
+        train(tmp_path / "model", tmp_path / "run")
 
 
 def test_data_without_anything_to_train_on_is_refused(tiny: Path, tmp_path: Path) -> None:

@@ -311,6 +311,13 @@ def _load_error(part: str, source: str, error: Exception) -> ModelError:
 
 
 def _check_vocabulary(network: Any, tokenizer: Any, source: str) -> None:
+    """Refuse a tokenizer that was not made for the model, or that loads as something else than was saved."""
+    if not tokenizer("a b", add_special_tokens=False)["input_ids"]:
+        raise ModelError(
+            f"its tokenizer loads as {type(tokenizer).__name__} and gives no tokens for text",
+            where=source,
+            mend="Name its true class as tokenizer_class in tokenizer_config.json, or use the original files.",
+        )
     rows = network.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows:
         raise ModelError(
