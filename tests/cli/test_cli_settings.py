@@ -38,7 +38,7 @@ def test_defaults_are_the_settings_own() -> None:
         model="some/model",
         data=("pairs.jsonl",),
         out="runs/dpo-model-pairs",
-        hyper={"beta": 0.1, "label_smoothing": 0.0, "nll": 0.0},
+        hyper={"beta": 0.1, "label_smoothing": 0.0, "nll": 0.0, "length": "sum"},
     )
 
 
@@ -50,7 +50,7 @@ def test_flags_go_over_the_file(tmp_path: Path) -> None:
     )
     config = combine("dpo", {"steps": 7, "beta": 0.5}, read_settings(file))
     assert (config.data, config.lr, config.steps) == (("a.jsonl", "b.jsonl"), 1.0, 7)
-    assert config.hyper == {"beta": 0.5, "label_smoothing": 0.0, "nll": 1.0}
+    assert config.hyper == {"beta": 0.5, "label_smoothing": 0.0, "nll": 1.0, "length": "sum"}
 
 
 def test_yaml_and_one_file_as_a_string(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def gpo(
     - `truncated_quadratic`, :math:`\max(0,1-t)^2`: squared up to the target, hinge's rest beyond.
     - `savage`, :math:`(1+e^t)^{-2}`: not convex; gives up on pairs that are far in the wrong order.
 
-    Around :math:`t=0` every member is DPO times :math:`2f'(0)` plus a quadratic pull to the reference of strength
-    :math:`f''(0)`, so beta is not comparable between links: rescale it by :math:`f'(0)`.
+    Around :math:`t=0` a member lowers its loss at the rate :math:`-f'(0)` and pulls the margin back to the reference's
+    with the strength :math:`f''(0)`, so beta is not comparable between links: rescale it by :math:`f'(0)`.
 
     Args:
         policy: `[B,n,T]` log-probability of each response token.
