@@ -56,7 +56,7 @@ class Task:
 
     def terms(self, tensors: Mapping[str, Tensor]) -> Terms:
         """The objective's terms on the tensors of one micro-batch."""
-        state = {name: torch.tensor(value, dtype=torch.float64) for name, value in self.state.items()}
+        state = {name: torch.tensor(value, device=self.policy.device) for name, value in self.state.items()}
         given: dict[str, Any] = {**tensors, "state": state}
         return self.objective(*(given[name] for name in self.needs), **self.hyper)
 
