@@ -60,7 +60,7 @@ def gpo(
         mask: `[B,n,T]` 1 on trained tokens.
         prefer: `[B,n,n]` weight that response i is preferred to response j.
         beta: scale of the margin, above 0; with a target of 1, the margin in nats that satisfies the loss is 1/beta.
-        link: the loss of the margin, one of the above.
+        link: the loss of the margin; logistic is DPO's, squared IPO's, hinge SLiC's, savage gives hopeless pairs up.
 
     Returns:
         One component, `[B,n,n]` weighted by `prefer`.
