@@ -44,12 +44,13 @@ def test_the_reference_is_computed_once_for_every_beta_rate_seed_and_objective(
     spy = Spy(monkeypatch)
     run_training(config(tiny, tmp_path / "first"), groups=GROUPS)
     assert spy.computed == len(GROUPS)
-    for name, change in {
+    changes: dict[str, dict[str, Any]] = {
         "beta": {"hyper": {"beta": 0.5}},
         "rate": {"lr": 1e-4, "seed": 5},
         "objective": {"objective": "ipo"},
         "adapters": {"lora_r": 4},
-    }.items():
+    }
+    for name, change in changes.items():
         run_training(config(tiny, tmp_path / name, **change), groups=GROUPS)
     assert spy.computed == len(GROUPS)
     run_training(config(tiny, tmp_path / "bf16", dtype="bf16"), groups=GROUPS)
