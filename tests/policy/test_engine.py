@@ -297,7 +297,7 @@ def test_a_layer_without_attention_is_not_shared(tmp_path: Path) -> None:
     policy.model.model.layers[1].self_attn.forward = lambda hidden_states, **arguments: (hidden_states, None)
     engine = find_engine(policy.model, policy.finish)
     assert not engine.shares
-    assert "1 of 2 layers" in engine.note
+    assert "2 layers call ordinary attention 1 times" in engine.note
 
 
 def test_a_window_that_only_the_mask_knows_limits_sharing(

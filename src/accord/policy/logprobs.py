@@ -140,9 +140,10 @@ def find_finish(model: nn.Module) -> Finish:
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     forms = [Finish()]
-    cap = getattr(text, "final_logit_softcapping", None)
-    if cap:
-        forms.append(Finish(cap=float(cap)))
+    for name in ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"):
+        cap = getattr(text, name, None)
+        if cap:
+            forms.append(Finish(cap=float(cap)))
     for name, invert in (("logit_scale", False), ("logits_scaling", True), ("lm_head_multiplier", False)):
         factor = getattr(text, name, None)
         if factor:

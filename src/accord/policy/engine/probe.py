@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from accord.policy.engine.attention import Trace, traced
+from accord.policy.engine.attention import Trace, UnsupportedAttentionError, traced
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.rows import Rows, padded_rows, shared_row
 from accord.record import Encoded, EncodedResponse
@@ -53,11 +53,14 @@ def find_engine(model: Any, finish: Finish) -> Engine:
     try:
         with traced() as trace:
             shared = _outcome(model, finish, shared_row(_BATCH, device=_device(model)))
+    except UnsupportedAttentionError as error:
+        return _separate(str(error))
     except Exception as error:  # whatever an architecture raises, it only means that it cannot share
-        return _separate(str(error).partition("\n")[0][:120] or type(error).__name__)
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        return _separate(f"it cannot read a shared row ({reason})")
     layers = int(model.config.get_text_config().num_hidden_layers)
     if trace.calls != layers:
-        return _separate(f"{layers - trace.calls} of {layers} layers are no ordinary attention")
+        return _separate(f"its {layers} layers call ordinary attention {trace.calls} times")
     separate = _outcome(model, finish, padded_rows(_BATCH, device=_device(model)))
     if not _agree(shared, separate, next(model.parameters()).dtype):
         return _separate("sharing prompts would change this architecture's results")
@@ -73,7 +76,7 @@ def _separate(reason: str) -> Engine:
 def _limit(trace: Trace) -> int | None:
     """The reach of local masks that layers do not name themselves, such as chunks: shorter sequences see all anyway."""
     unexplained = trace.windows ^ trace.local_sizes
-    return min((size for size in unexplained if size is not None), default=None)
+    return min((size for size in unexplained if size), default=None)
 
 
 def _group(first: int, prompt: int, *responses: int) -> Encoded:
