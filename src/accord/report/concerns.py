@@ -102,8 +102,8 @@ def _divergence(run: Run) -> Iterator[Concern]:
             "caution",
             "Far from the start",
             f"KL to the starting model is {brief_number(divergence.end())} nats a response, above {LARGE_KL:g}. "
-            "Scores of a judge mean less the further the policy is from what the judge has seen; a larger beta or fewer "
-            "steps hold it closer.",
+            "Scores of a judge mean less the further the policy is from what the judge has seen; a larger beta or "
+            "fewer steps hold it closer.",
         )
 
 
@@ -207,8 +207,8 @@ def _unfinished(run: Run) -> Iterator[Concern]:
         yield Concern(
             "caution",
             "Answers do not end",
-            f"{cut} of {len(last)} sampled answers were cut at the token limit ({len(first)} at the first measurement). Check "
-            " that the data's responses end with the end-of-sequence token, or raise --sample-tokens.",
+            f"{cut} of {len(last)} sampled answers were cut at the token limit ({len(first)} at the first measurement)."
+            " Check that the data's responses end with the end-of-sequence token, or raise --sample-tokens.",
         )
 
 

@@ -130,8 +130,8 @@ def _detectable(comparison: Comparison) -> str:
         return "One item cannot show a difference; measure more items."
     effect = brief_number(half * _POWER_FACTOR)
     return (
-        f"With these {comparison.difference.n:,} items, a true difference of {effect}{unit_of(comparison)} or more would "
-        "be found four times out of five; a smaller one needs more items."
+        f"With these {comparison.difference.n:,} items, a true difference of {effect}{unit_of(comparison)} or more "
+        "would be found four times out of five; a smaller one needs more items."
     )
 
 
