@@ -322,6 +322,21 @@ def test_the_cost_of_a_batch_is_what_is_read(load: Callable[..., Policy]) -> Non
     assert load("gemma2").cost(2, 10, 14) == 20
 
 
+@pytest.mark.parametrize("architecture", ["qwen3", "gemma2"])
+def test_entropies_are_those_of_the_models_own_logits(architecture: Architecture, load: Callable[..., Policy]) -> None:
+    policy = load(architecture)
+    encoded = RAGGED[0]
+    with torch.inference_mode():
+        values, entropies = policy.logprobs_and_entropies([encoded], temperature=0.7)
+        torch.testing.assert_close(values, policy.logprobs([encoded], temperature=0.7), atol=1e-5, rtol=0)
+        ids = torch.tensor([encoded.prompt + encoded.responses[0].tokens])
+        logits = policy.model(input_ids=ids).logits[0, len(encoded.prompt) - 1 : -1].float() / 0.7
+    logprobs = torch.log_softmax(logits, -1)
+    expected = -(logprobs.exp() * logprobs).sum(-1)
+    torch.testing.assert_close(entropies[0, 0], expected, atol=1e-5, rtol=0)
+    assert entropies[0, 2].tolist()[0] == 0, "untrained"
+
+
 def test_nothing_trained_gives_zeros(load: Callable[..., Policy]) -> None:
     policy = load("llama")
     batch = [Encoded((5, 6), (EncodedResponse((7,), (False,)),)), Encoded((8,), ())]

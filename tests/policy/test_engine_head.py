@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from accord.policy.engine import head
-from accord.policy.engine.head import linear_logprobs
+from accord.policy.engine.head import linear_logprobs, linear_logprobs_and_entropies
 
 
 def plain(states: Tensor, weight: Tensor, target: Tensor, scale: float) -> Tensor:
@@ -43,6 +43,28 @@ def test_tiles_give_what_log_softmax_gives(kept: int, count: int, vocabulary: in
     torch.testing.assert_close(of_weight, to_weight, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kept", [0, 2**30], ids=["recomputed", "kept"])
+@given(
+    count=st.integers(1, 12), vocabulary=st.integers(1, 40), scale=st.sampled_from([1.0, 3.0]), seed=st.integers(0, 99)
+)
+def test_entropies_come_in_the_same_pass(kept: int, count: int, vocabulary: int, scale: float, seed: int) -> None:
+    states, weight, target, upstream = problem(count, vocabulary, seed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "ROWS", 7)
+        patch.setattr(head, "COLUMNS", 16)
+        patch.setattr(head, "KEEP_BYTES", kept)
+        got, entropies = linear_logprobs_and_entropies(states, weight, target, scale=scale)
+        mixture = (got * upstream + entropies * upstream.flip(0)).sum()
+        of_states, of_weight = torch.autograd.grad(mixture, (states, weight))
+    logprobs = torch.log_softmax(scale * (states @ weight.t()), -1)
+    expected, entropy = plain(states, weight, target, scale), -(logprobs.exp() * logprobs).sum(-1)
+    to_states, to_weight = torch.autograd.grad(
+        (expected * upstream + entropy * upstream.flip(0)).sum(), (states, weight)
+    )
+    torch.testing.assert_close((got, entropies), (expected, entropy), atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close((of_states, of_weight), (to_states, to_weight), atol=5e-5, rtol=1e-3)
+
+
 def test_a_second_backward_pass_gives_the_same() -> None:
     states, weight, target, upstream = problem(9, 30, seed=1)
     got = linear_logprobs(states, weight, target)
@@ -58,6 +80,23 @@ def test_a_frozen_weight_costs_no_gradient() -> None:
     expected = torch.autograd.grad(plain(states, weight, target, 1.0), states, upstream)[0]
     assert states.grad is not None
     torch.testing.assert_close(states.grad, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_without_gradients_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Tensor | None] = []
+    logits = head._logits
+
+    def watched(states: Tensor, weight: Tensor, scale: float, buffer: Tensor | None) -> Tensor:
+        made.append(buffer)
+        return logits(states, weight, scale, buffer)
+
+    monkeypatch.setattr(head, "_logits", watched)
+    states, weight, target, _ = problem(9, 30, seed=5)
+    with torch.no_grad():
+        linear_logprobs(states, weight, target)
+    assert made[-1] is not None
+    linear_logprobs(states, weight, target)
+    assert made[-1] is None
 
 
 def test_extreme_logits_stay_finite() -> None:

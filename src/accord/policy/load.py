@@ -20,7 +20,7 @@ from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.probe import PADDED, Engine, find_engine
 from accord.policy.fingerprint import weights_fingerprint
 from accord.policy.heads import RewardHead, save_reward_model
-from accord.policy.logprobs import Finish, find_finish, hidden_states, token_logprobs
+from accord.policy.logprobs import Finish, find_finish, hidden_states, token_logprobs, token_logprobs_and_entropies
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
 from accord.record import Encoded
 
@@ -96,6 +96,14 @@ class Policy:
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             return token_logprobs(self.model, rows, self.finish, temperature=temperature)
+
+    def logprobs_and_entropies(
+        self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and from the same pass and in the same shape the entropy in nats of each token's distribution."""
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return token_logprobs_and_entropies(self.model, rows, self.finish, temperature=temperature)
 
     def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
         """The reward head's output after the last token of every response, `[B,n]` float32."""

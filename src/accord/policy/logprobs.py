@@ -6,6 +6,7 @@ piece, so that no `[B,T,V]` tensor exists; statistics are taken in float32.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
-from accord.policy.engine.head import KEEP_BYTES, linear_logprobs
+from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
 from accord.policy.rows import Rows
 
 CHUNK_BYTES = 64 * 2**20
@@ -33,6 +34,10 @@ class Finish:
         """The model's logits."""
         scaled = logits * self.scale if self.scale != 1.0 else logits
         return scaled if self.cap is None else self.cap * torch.tanh(scaled / self.cap)
+
+    def at(self, temperature: float) -> Callable[[Tensor], Tensor]:
+        """The same, in float32 and divided by a temperature."""
+        return lambda logits: self(logits).float() / temperature
 
 
 def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
@@ -87,14 +92,28 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
     """
     if not len(rows.target):
         return torch.zeros_like(rows.mask)
-    states = hidden_states(model, rows)[rows.place]
-    head = output_head(model)
+    states, head = hidden_states(model, rows)[rows.place], output_head(model)
     weight = _only_weight(head)
     if finish.cap is None and weight is not None:
         values = linear_logprobs(_in_compute_dtype(states), weight, rows.target, scale=finish.scale / temperature)
     else:
-        values = _chunked_logprobs(head, states, rows.target, finish, temperature)
+        (values,) = _chunked(head, states, rows.target, finish.at(temperature), _chosen)
     return rows.fold(values)
+
+
+def token_logprobs_and_entropies(
+    model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What `token_logprobs` gives, and in the same shape the entropy in nats of each token's distribution."""
+    if not len(rows.target):
+        return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
+    states, head = hidden_states(model, rows)[rows.place], output_head(model)
+    weight, scale = _only_weight(head), finish.scale / temperature
+    if finish.cap is None and weight is not None:
+        values, entropies = linear_logprobs_and_entropies(_in_compute_dtype(states), weight, rows.target, scale=scale)
+    else:
+        values, entropies = _chunked(head, states, rows.target, finish.at(temperature), _chosen_and_entropy)
+    return rows.fold(values), rows.fold(entropies)
 
 
 def _only_weight(head: nn.Module) -> Tensor | None:
@@ -111,24 +130,35 @@ def _in_compute_dtype(states: Tensor) -> Tensor:
     return states.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else states
 
 
-def _chunked_logprobs(head: nn.Module, selected: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
-    """Log-probabilities `[N]` by any head, a chunk of positions at a time; recomputed in the backward pass if many."""
+def _chosen(logits: Tensor, target: Tensor) -> tuple[Tensor]:
+    return (logits.gather(-1, target[:, None]).squeeze(-1) - logits.logsumexp(-1),)
+
+
+def _chosen_and_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    logprobs = torch.log_softmax(logits, -1)
+    return logprobs.gather(-1, target[:, None]).squeeze(-1), -(logprobs.exp() * logprobs).sum(-1)
+
+
+def _chunked(
+    head: nn.Module,
+    selected: Tensor,
+    target: Tensor,
+    finished: Callable[[Tensor], Tensor],
+    statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+) -> tuple[Tensor, ...]:
+    """Statistics `[N]` of any head's finished logits, a chunk of positions at a time; recomputed backward if many."""
     weight: Any = head.weight
     row_bytes = 4 * int(weight.shape[0])
     chunk = max(1, CHUNK_BYTES // row_bytes)
     recompute = torch.is_grad_enabled() and row_bytes * len(selected) > KEEP_BYTES
 
-    def logprobs_of(states: Tensor, targets: Tensor) -> Tensor:
-        logits = finish(head(states)).float() / temperature
-        return logits.gather(-1, targets[:, None]).squeeze(-1) - logits.logsumexp(-1)
+    def part(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+        return statistics(finished(head(states)), targets)
 
     parts = []
     for states, targets in zip(torch.split(selected, chunk), torch.split(target, chunk), strict=True):
-        if recompute:
-            parts.append(checkpoint(logprobs_of, states, targets, use_reentrant=False))
-        else:
-            parts.append(logprobs_of(states, targets))
-    return torch.cat(parts)
+        parts.append(checkpoint(part, states, targets, use_reentrant=False) if recompute else part(states, targets))
+    return tuple(torch.cat(of_chunks) for of_chunks in zip(*parts, strict=True))
 
 
 def find_finish(model: nn.Module) -> Finish:

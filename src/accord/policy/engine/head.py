@@ -32,20 +32,43 @@ def linear_logprobs(states: Tensor, weight: Tensor, target: Tensor, *, scale: fl
     Returns:
         `[N]` float32.
     """
-    logprobs: Tensor = _LinearLogprobs.apply(states, weight, target, scale)  # type: ignore[no-untyped-call]
-    return logprobs
+    return _statistics(states, weight, target, scale, entropy=False)[0]
+
+
+def linear_logprobs_and_entropies(
+    states: Tensor, weight: Tensor, target: Tensor, *, scale: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""What `linear_logprobs` gives, and in the same pass the entropy of every distribution, both `[N]` float32.
+
+    The entropy is :math:`\log \sum_v e^{z_v} - \sum_v p_v z_v`, in nats, with gradients.
+    """
+    logprobs, entropies = _statistics(states, weight, target, scale, entropy=True)
+    assert entropies is not None
+    return logprobs, entropies
+
+
+def _statistics(
+    states: Tensor, weight: Tensor, target: Tensor, scale: float, *, entropy: bool
+) -> tuple[Tensor, Tensor | None]:
+    # Inside of a Function the mode of gradients can no longer be seen.
+    budget = KEEP_BYTES if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad) else 0
+    found: tuple[Tensor, Tensor | None] = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
+        states, weight, target, scale, entropy, budget
+    )
+    return found
 
 
 class _LinearLogprobs(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, target: Tensor, scale: float) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, target: Tensor, scale: float, entropy: bool, budget: int
+    ) -> tuple[Tensor, Tensor | None]:
         head = weight.to(states.dtype)
         count, vocabulary = len(states), len(weight)
-        budget = KEEP_BYTES if any(ctx.needs_input_grad[:2]) else 0
         kept: dict[tuple[int, int], Tensor] = {}
         buffer = _buffer(states)
         columns = range(0, vocabulary, COLUMNS)
-        peaks, sums = (states.new_empty(count, len(columns), dtype=torch.float32) for _ in range(2))
+        peaks, sums, products = (states.new_zeros(count, len(columns), dtype=torch.float32) for _ in range(3))
         chosen = states.new_empty(count, dtype=torch.float32)
         for rows, cols in _tiles(count, vocabulary):
             keep = budget >= 4 * _size(rows) * _size(cols)
@@ -54,19 +77,25 @@ class _LinearLogprobs(torch.autograd.Function):
             here, local = _targets_within(target[rows], cols)
             chosen[rows][here] = tile[here, local]
             peaks[rows, index] = peak = tile.amax(1)
-            tile.sub_(peak[:, None]).exp_()
-            sums[rows, index] = tile.sum(1)
+            tile.sub_(peak[:, None])
+            if entropy:
+                products[rows, index] = (tile.exp() * tile).sum(1)
+            sums[rows, index] = tile.exp_().sum(1)
             if keep:
                 budget -= 4 * tile.numel()
                 kept[rows.start, cols.start] = tile
         lse = (peaks + sums.log()).logsumexp(1)
-        ctx.save_for_backward(states, weight, target, peaks, lse)
+        entropies = None
+        if entropy:  # as a sum of terms of one sign, so that nothing cancels
+            above = lse[:, None] - peaks
+            entropies = ((-above).exp() * (sums * above - products)).sum(1)
+        ctx.save_for_backward(states, weight, target, peaks, lse, entropies)
         ctx.scale, ctx.kept = scale, kept
-        return chosen - lse
+        return chosen - lse, entropies
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        states, weight, target, peaks, lse = ctx.saved_tensors
+        states, weight, target, peaks, lse, entropies = ctx.saved_tensors
         upstream = gradients[0].float() * ctx.scale
         head = weight.to(states.dtype)
         to_states = torch.empty_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
@@ -77,8 +106,14 @@ class _LinearLogprobs(torch.autograd.Function):
             tile = ctx.kept.pop((rows.start, cols.start), None)
             if tile is None:
                 tile = _logits(states[rows], head[cols], ctx.scale, buffer).sub_(peak[:, None]).exp_()
-            # d logprob / d z = onehot - softmax
-            tile.mul_(((peak - lse[rows]).exp() * -upstream[rows])[:, None])
+            share = (peak - lse[rows]).exp()
+            if entropies is None:  # d logprob / d z = onehot - p
+                tile.mul_((share * -upstream[rows])[:, None])
+            else:  # d entropy / d z = -p (log p + entropy)
+                tile.mul_(share[:, None])
+                of_entropy = gradients[1][rows] * ctx.scale
+                surprise = torch.xlogy(tile, tile).mul_(of_entropy[:, None])
+                tile.mul_((upstream[rows] + of_entropy * entropies[rows])[:, None]).add_(surprise).neg_()
             here, local = _targets_within(target[rows], cols)
             tile[here, local] += upstream[rows][here]
             delta = tile.to(states.dtype)
@@ -86,7 +121,7 @@ class _LinearLogprobs(torch.autograd.Function):
                 _add_product(to_states[rows], delta, head[cols], first=cols.start == 0)
             if to_weight is not None:
                 _add_product(to_weight[cols], delta.t(), states[rows], first=rows.start == 0)
-        return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None
+        return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None, None, None
 
 
 def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
