@@ -10,7 +10,7 @@ import torch
 import transformers
 
 import accord
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.train.config import TrainConfig
 from accord.train.run import run_training
 from benchmarks.measurement import Job, Meter

@@ -17,8 +17,9 @@ from transformers import AttentionInterface
 from accord.policy.engine import flash
 from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
 from accord.policy.engine.probe import Engine, find_engine
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
 from accord.policy.logprobs import Finish, token_logprobs
+from accord.policy.policy import Policy
 from accord.policy.rows import Rows, padded_rows, shared_row
 from accord.policy.sample import Sampling, sample
 from accord.record import Encoded, EncodedResponse

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
 from accord.policy.logprobs import find_finish
+from accord.policy.policy import Policy
 from accord.policy.rows import padded_rows, shared_row
 from accord.record import Encoded, EncodedResponse
 from accord.testing import ARCHITECTURES, tiny_model

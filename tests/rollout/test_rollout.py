@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from accord.errors import AccordError
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.record import Feedback, Group, Message, Origin, Preference, Response, read_groups, write_groups
 from accord.rollout import progress, progress_bar, rollout

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from accord.objectives import OBJECTIVES, signature_of
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.record import Group
 from accord.testing import tiny_model

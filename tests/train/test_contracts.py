@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from accord.errors import ConfigError, ModelError, NumericsError
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.policy.start import starting_weights
 from accord.testing import preference_groups, tiny_model

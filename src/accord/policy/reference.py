@@ -19,7 +19,7 @@ from torch import Tensor
 
 from accord.policy.budget import within_budget
 from accord.policy.fingerprint import sequence_key
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.policy.rows import Rows
 from accord.record import Encoded
 

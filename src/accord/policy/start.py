@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from accord.errors import ModelError
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 
 
 @contextmanager

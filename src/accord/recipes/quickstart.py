@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import conclude
 from accord.recipes.world_evaluation import LAST_STEP, LONGEST_ANSWER, SUITE, answer, evaluate

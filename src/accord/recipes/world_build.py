@@ -18,8 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from accord.errors import ConfigError
 from accord.objectives import resolve
 from accord.policy.chat import Renderer
-from accord.policy.load import Policy, load_policy, training_mode
+from accord.policy.load import load_policy
 from accord.policy.logprobs import find_finish
+from accord.policy.policy import Policy, training_mode
 from accord.recipes.world_evaluation import answer, scores
 from accord.train.collate import Example
 from accord.train.loop import learning_rate_schedule, make_optimizer, optimise

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from accord.evaluate.statistics import compare
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.record import Comparison, Evaluation, Group, Message
 from accord.rollout import rollout

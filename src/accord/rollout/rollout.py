@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.policy.sample import Progress, Sampled, Sampling, sample
 from accord.record import Group, Prompt, Response
 

@@ -12,7 +12,7 @@ import torch
 
 from accord.objectives.primitives import seq_mean
 from accord.policy.budget import within_budget
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.policy.sample import Sampled, Sampling, sample
 from accord.record import Encoded, EncodedResponse, Group
 from accord.train.collate import Example, feedback_tensors

@@ -10,8 +10,8 @@ import torch
 
 from accord.errors import ConfigError
 from accord.policy.engine.head import KEEP_BYTES
-from accord.policy.load import Policy
 from accord.policy.logprobs import output_head, vocabulary_size
+from accord.policy.policy import Policy
 
 _GIB = 2**30
 

@@ -18,7 +18,8 @@ from accord.objectives import resolve
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
 from accord.policy.fingerprint import data_fingerprint
-from accord.policy.load import Policy, load_policy
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.policy.rows import shared_tokens
 from accord.policy.start import starting_weights

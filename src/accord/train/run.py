@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from accord.errors import ConfigError, Interrupted
-from accord.policy.load import Policy, training_mode
+from accord.policy.policy import Policy, training_mode
 from accord.record import Group
 from accord.train import checkpoint, distributed
 from accord.train.config import TrainConfig

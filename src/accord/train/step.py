@@ -19,7 +19,7 @@ from accord.objectives.monitors import monitors
 from accord.objectives.primitives import pairwise, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
-from accord.policy.load import Policy
+from accord.policy.policy import Policy
 from accord.policy.reference import Reference
 from accord.policy.rows import Rows
 from accord.train import distributed

@@ -1,0 +1,189 @@
+"""The policy: a language model with its tokenizer, ready to score, sample and train; and its export."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from accord.errors import ModelError
+from accord.policy.chat import Renderer
+from accord.policy.engine.probe import PADDED, Engine
+from accord.policy.fingerprint import weights_fingerprint
+from accord.policy.heads import RewardHead, save_reward_model
+from accord.policy.logprobs import Finish, hidden_states, token_logprobs, token_logprobs_and_entropies
+from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
+from accord.record import Encoded
+
+Dtype = Literal["fp32", "bf16"]
+
+
+@dataclass
+class Policy:
+    """A language model with its tokenizer, ready to score, sample and train.
+
+    Attributes:
+        model: a transformers causal LM, wrapped by peft under LoRA.
+        tokenizer: its tokenizer.
+        renderer: turns Groups into token ids.
+        source: the directory or hub id it was loaded from.
+        dtype: bf16 computes under autocast; what is trained stays in float32.
+        finish: what the model does to its LM head's output.
+        reward_head: a scalar head, for reward models.
+        engine: how batches are laid out.
+    """
+
+    model: Any
+    tokenizer: Any
+    renderer: Renderer
+    source: str
+    dtype: Dtype
+    finish: Finish
+    reward_head: RewardHead | None = None
+    engine: Engine = PADDED
+    version: str = "start"
+    _fingerprint: str | None = field(default=None, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def adapted(self) -> bool:
+        """Whether LoRA adapters are attached."""
+        return hasattr(self.model, "disable_adapter")
+
+    @property
+    def max_positions(self) -> int | None:
+        """Longest sequence the model was built for, where its configuration says."""
+        return position_limit(self.model.config)
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """The autocast context of `dtype`."""
+        if self.dtype == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def rows(self, batch: Sequence[Encoded]) -> Rows:
+        """Lay out Groups for this policy."""
+        shares = self.engine.shares_up_to(max(map(longest_row, batch), default=0))
+        lay_out = shared_row if shares else padded_rows
+        return lay_out(batch, whole=self.reward_head is not None, device=self.device)
+
+    def cost(self, responses: int, longest: int, shared: int) -> int:
+        """Tokens that go through the model for a batch, from its number of responses and two lengths in tokens.
+
+        Args:
+            responses: how many there are.
+            longest: the longest sequence, a prompt with its response.
+            shared: all prompts once and all responses.
+        """
+        return shared if self.engine.shares_up_to(longest) else responses * longest
+
+    def logprobs(self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0) -> Tensor:
+        """Log-probability of every trained response token, `[B,n,T]` float32, with gradients where they are on."""
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return token_logprobs(self.model, rows, self.finish, temperature=temperature)
+
+    def logprobs_and_entropies(
+        self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and from the same pass and in the same shape the entropy in nats of each token's distribution."""
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return token_logprobs_and_entropies(self.model, rows, self.finish, temperature=temperature)
+
+    def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
+        """The reward head's output after the last token of every response, `[B,n]` float32."""
+        if self.reward_head is None:
+            raise ModelError(
+                "has no reward head", where=self.source, mend="Train one with `accord train bradley_terry`."
+            )
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            values = self.reward_head(hidden_states(self.model, rows)[rows.last])
+        return rows.fold_rows(values.float())
+
+    def start(self) -> AbstractContextManager[Any]:
+        """A context in which the model is its own start: adapters disabled. Only under LoRA."""
+        context: AbstractContextManager[Any] = self.model.disable_adapter()
+        return context
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes, by a stable name; tied weights appear once."""
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if self.reward_head is not None:
+            named |= {f"reward_head.{name}": p for name, p in self.reward_head.named_parameters()}
+        return named
+
+    def parameter_count(self) -> int:
+        """All parameters, tied ones once, the reward head included."""
+        head = self.reward_head.parameters() if self.reward_head is not None else ()
+        return sum(p.numel() for p in (*self.model.parameters(), *head))
+
+    def fingerprint(self) -> str:
+        """Content hash of the starting weights and compute dtype; taken once, before training."""
+        if self._fingerprint is None:
+            base = {name: p for name, p in self.model.named_parameters() if "lora_" not in name}
+            plain = {name.replace("base_model.model.", "").replace(".base_layer", ""): p for name, p in base.items()}
+            self._fingerprint = f"{weights_fingerprint(plain)}-{self.dtype}"
+        return self._fingerprint
+
+    def save(self, directory: str | Path) -> None:
+        """Write a directory that plain transformers loads: safetensors, tokenizer, chat template, generation settings.
+
+        Adapters are merged into the weights. A reward model is written as a sequence classifier.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        model = self._merged()
+        if self.reward_head is not None:
+            save_reward_model(model, self.reward_head, directory, pad_id=self.renderer.pad_id)
+        else:
+            _with_stop_tokens(model, self.renderer)
+            model.save_pretrained(directory, safe_serialization=True)
+        self.tokenizer.save_pretrained(directory)
+
+    def _merged(self) -> Any:
+        if not self.adapted:
+            return self.model
+        return copy.deepcopy(self.model).merge_and_unload()
+
+
+def training_mode(policy: Policy) -> None:
+    """Evaluation mode for everything but adapter dropout and checkpointed layers.
+
+    Dropout in the base model would make the policy differ from its reference at step 0 and break the identities that
+    every preference objective starts from.
+    """
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    policy.model.eval()
+    for name, module in policy.model.named_modules():
+        if "lora_dropout" in name:
+            module.train()
+        elif isinstance(module, GradientCheckpointingLayer) and getattr(module, "gradient_checkpointing", False):
+            module.training = True
+
+
+def position_limit(config: Any) -> int | None:
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return int(limit) if limit else None
+
+
+def _with_stop_tokens(model: Any, renderer: Renderer) -> None:
+    """Let plain `generate` stop where the policy was trained to stop."""
+    settings = getattr(model, "generation_config", None)
+    if settings is not None:
+        stops = sorted(renderer.stop_ids)
+        settings.eos_token_id = stops[0] if len(stops) == 1 else stops
+        settings.pad_token_id = renderer.pad_id
