@@ -176,6 +176,7 @@ def training_mode(policy: Policy) -> None:
 
 
 def position_limit(config: Any) -> int | None:
+    """Longest sequence that a model's configuration says it was built for."""
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     return int(limit) if limit else None
 
