@@ -69,7 +69,7 @@ class StepResult:
         loss: the step's value.
         components: value of each component of the loss, by name.
         metrics: (sum, count) of every monitored quantity.
-        tokens: tokens that went through the model.
+        tokens: of all sequences, a prompt counted once for each of its responses.
         state: what the objective carries to the next step, by name.
     """
 
