@@ -50,7 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     held_out: int = 500
-    demonstrations: int = 400
+    demonstrations: int = 600
     prompts: int = 1500
     answers: int = 8
     noise: float = 0.0
