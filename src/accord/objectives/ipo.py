@@ -20,7 +20,7 @@ def ipo(
     tau: Positive = 0.1,
     length: Literal["token_mean", "sum"] = "token_mean",
 ) -> Terms:
-    r"""Identity preference optimisation: bring the margin to :math:`1/2\tau`, and no further.
+    r"""Identity preference optimisation: bring the margin to one over twice tau, and no further.
 
     .. math:: \mathcal L_{ij} = \left(\rho_i - \rho_j - \frac{1}{2\tau}\right)^2
 

@@ -15,7 +15,7 @@ from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import RewardHead
 from accord.policy.logprobs import find_finish
-from accord.policy.policy import Dtype, Policy, position_limit, training_mode
+from accord.policy.policy import Dtype, Policy, position_limit, quiet_transformers, training_mode
 
 
 def load_policy(
@@ -51,7 +51,7 @@ def load_policy(
         ModelError: the model or tokenizer cannot be loaded, or is not a causal language model.
     """
     source = str(model)
-    _require_directory(source)
+    _require_there(source)
     tokenizer = _load_tokenizer(source, trust_remote_code)
     network = _load_network(source, torch.bfloat16 if dtype == "bf16" and lora_r else torch.float32, trust_remote_code)
     network.to(_device(device))
@@ -91,6 +91,7 @@ def load_renderer(
     from transformers import AutoConfig
 
     source = str(model)
+    _require_there(source)
     renderer = Renderer(_load_tokenizer(source, trust_remote_code), chat=chat)
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
@@ -122,9 +123,8 @@ def _load_tokenizer(source: str, trust_remote_code: bool) -> Any:
 
 def _load_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    quiet_transformers()
     try:
         return AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
@@ -133,11 +133,23 @@ def _load_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> A
         raise _load_error("model", source, error) from error
 
 
-def _require_directory(source: str) -> None:
-    """Say at once that a path is wrong, instead of asking the hub for it."""
-    looks_like_path = source.startswith((".", "/", "~")) or source.endswith("/") or source.count("/") > 1
-    if looks_like_path and not Path(source).exists():
+def _require_there(source: str) -> None:
+    """Say at once that a model is nowhere: a path that does not exist, a hub id that is neither cached nor to be had.
+
+    Left to themselves, the loaders would ask the hub for a mistyped path, and ask again and again without a network.
+    """
+    if Path(source).exists():
+        return
+    if source.startswith((".", "/", "~")) or source.endswith("/") or source.count("/") > 1:
         raise ModelError("No such directory", where=source, mend="Give a directory that holds a model, or a hub id.")
+    from huggingface_hub import is_offline_mode, model_info, try_to_load_from_cache
+
+    if is_offline_mode() or isinstance(try_to_load_from_cache(source, "config.json"), str):
+        return
+    try:
+        model_info(source, timeout=10)
+    except Exception as error:  # the hub's clients raise many kinds, and each means that the model cannot be had
+        raise _load_error("files", source, error) from error
 
 
 def _load_error(part: str, source: str, error: Exception) -> ModelError:

@@ -145,6 +145,7 @@ class Policy:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
+        quiet_transformers()
         model = self._merged()
         if self.reward_head is not None:
             save_reward_model(model, self.reward_head, directory, pad_id=self.renderer.pad_id)
@@ -173,6 +174,13 @@ def training_mode(policy: Policy) -> None:
             module.train()
         elif isinstance(module, GradientCheckpointingLayer) and getattr(module, "gradient_checkpointing", False):
             module.training = True
+
+
+def quiet_transformers() -> None:
+    """Switch transformers' own progress bars off: they would tear Accord's apart."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def position_limit(config: Any) -> int | None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from accord.evaluate.statistics import compare
 from accord.record import Comparison, Evaluation, Group
 from accord.report import print_summary, write_model_card, write_report
+from accord.train import distributed
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, SAMPLED_LENGTH
@@ -57,8 +58,9 @@ def align(
     Arguments and errors are those of `accord.train.run.run_training`.
     """
     result = run_training(config, groups=groups, eval_groups=eval_groups, probe=probe, console=console, fresh=fresh)
-    conclude(result.path, held_out_evaluation(result.path))
-    if console is not None:
+    if distributed.rank() == 0 and result.policy is not None:
+        conclude(result.path, held_out_evaluation(result.path))
+    if console is not None and distributed.rank() == 0:
         print_summary(result.path, console)
     return result
 

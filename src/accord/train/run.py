@@ -81,21 +81,19 @@ def run_training(
         return RunResult(directory.path, None, steps)
     if status == "unfinished" and not fresh:
         directory.require_same(config)
-    with StopRequest() as stop:
-        run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
-        if fresh and status != "new" and distributed.rank() == 0:
-            directory.clear()
-        distributed.barrier()
-        return _Session(run, directory, display, probe, stop).run()
+    run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
+    if fresh and status != "new" and distributed.rank() == 0:
+        directory.clear()
+    distributed.barrier()
+    return _Session(run, directory, display, probe).run()
 
 
 class _Session:
     """The moving parts of one run between its start and its end."""
 
-    def __init__(
-        self, run: Run, directory: RunDirectory, display: Display, probe: Probe | None, stop: StopRequest
-    ) -> None:
-        self.prepared, self.directory, self.display, self.probe, self.stop = run, directory, display, probe, stop
+    def __init__(self, run: Run, directory: RunDirectory, display: Display, probe: Probe | None) -> None:
+        self.prepared, self.directory, self.display, self.probe = run, directory, display, probe
+        self.stop = StopRequest()
         self.config, self.policy = run.config, run.task.policy
         self.parameters = self.policy.trainable()
         self.optimizer = make_optimizer(
@@ -116,7 +114,8 @@ class _Session:
             if first == 0:
                 self._measure(0, log)
             self._lap()
-            with self.display.bar("training", total, done=first) as bar:
+            # Until here a signal ends the process at once: nothing would be lost.
+            with self.stop, self.display.bar("training", total, done=first) as bar:
                 for update in self._updates(first):
                     line = self._line(update)
                     if log is not None:
@@ -293,7 +292,8 @@ class _Session:
             _append(self.directory.heldout, [{"step": step, **asdict(axis)} for axis in measurement.axes])
         if len(line) > 1:
             log.write(line)
-            self.display.numbers(line)
+            if step:
+                self.display.numbers(line)
 
     def _finish(self, total: int) -> None:
         """Export the model and close the record."""
