@@ -21,6 +21,7 @@ from accord.policy.load import load_policy
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import conclude
+from accord.recipes.threads import one_thread
 from accord.recipes.world_evaluation import LAST_STEP, LONGEST_ANSWER, SUITE, answer, evaluate
 from accord.record import Evaluation, Feedback, Group, Preference, write_groups
 from accord.report import print_summary, write_report
@@ -93,7 +94,11 @@ def quickstart(
     Raises:
         AccordError: the base model cannot be loaded, or `out` holds something else.
     """
-    plan, out, console = plan or Plan(), Path(out), console or Console(quiet=True)
+    with one_thread():
+        return _run(Path(out), seed, str(base), plan or Plan(), console or Console(quiet=True))
+
+
+def _run(out: Path, seed: int, base: str, plan: Plan, console: Console) -> Quickstart:
     town = draw_town(plan.town)
     held_out = distinct_cases(town, "test", plan.held_out, seed=0)
     clock = _Clock(console)
@@ -101,7 +106,7 @@ def quickstart(
         before = answer(load_policy(base), held_out, seed=seed)
     with clock.stage("sft", f"fine-tuning on {plan.demonstrations} demonstrations"):
         files = _write_demonstrations(out / "data", plan, seed)
-        tuned = _train(_sft_config(str(base), files, out / "sft", seed), console)
+        tuned = _train(_sft_config(base, files, out / "sft", seed), console)
     with clock.stage("measure sft", "answering the held-out prompts again"):
         between = answer(tuned, held_out, seed=seed)
     with clock.stage("sample", f"answering {plan.prompts} new prompts {plan.answers} times each"):

@@ -21,6 +21,7 @@ from accord.policy.chat import Renderer
 from accord.policy.load import load_policy
 from accord.policy.logprobs import find_finish
 from accord.policy.policy import Policy, training_mode
+from accord.recipes.threads import one_thread
 from accord.recipes.world_evaluation import answer, scores
 from accord.train.collate import Example
 from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
@@ -76,14 +77,10 @@ def build_world(
         raise ConfigError("is not empty", where=str(out), mend="Name a new directory with --out.")
     if steps < 1:
         raise ConfigError(f"{steps} is out of range", where="--steps", mend="Give at least 1.")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     started = time.monotonic()
-    try:
+    with one_thread():
         policy = new_policy(seed)
         loss = _train(policy, seed, steps, documents_per_step, learning_rate, console)
-    finally:
-        torch.set_num_threads(threads)
     policy.model.to(torch.bfloat16)
     policy.save(out)
     training = {
