@@ -32,6 +32,7 @@ _COMMANDS = (
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
+    ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),
 )
 
 

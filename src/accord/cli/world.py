@@ -19,3 +19,25 @@ def build(*, out: str = "runs/world-base", seed: int = 0, steps: int | None = No
     path = build_world(out, seed=seed, steps=STEPS if steps is None else steps, console=screen)
     screen.print(f"base model: {path}", soft_wrap=True)
     return 0
+
+
+def compare(
+    *objectives: str, seeds: int = 3, noise: float = 0.0, length_bias: float = 0.0, out: str = "docs/methods.md"
+) -> int:
+    """Train objectives from one start on the same preferences, and write a table of what the oracle says.
+
+    Args:
+        objectives: their names; all of them if none is given.
+        seeds: how many times, each with its own start and preferences.
+        noise: share of the preferences that the annotator records the wrong way round.
+        length_bias: value that the annotator sees in every ten words, where gold goes from 0 to 1.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.world_compare import compare_objectives
+    from accord.world.annotators import Annotator
+
+    screen = console()
+    annotator = Annotator(noise=noise, length_bias=length_bias)
+    compare_objectives(objectives, seeds=seeds, annotator=annotator, out=out, console=screen)
+    screen.print(f"comparison: {out}", soft_wrap=True)
+    return 0

@@ -34,7 +34,7 @@ from accord.world.base import BASE
 from accord.world.cases import cases, distinct_cases
 from accord.world.corpus import demonstrations
 from accord.world.oracle import AXES, judge
-from accord.world.town import draw_town
+from accord.world.town import Town, draw_town
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,8 +105,8 @@ def _run(out: Path, seed: int, base: str, plan: Plan, console: Console) -> Quick
     with clock.stage("before", f"answering {len(held_out)} held-out prompts with the base model"):
         before = answer(load_policy(base), held_out, seed=seed)
     with clock.stage("sft", f"fine-tuning on {plan.demonstrations} demonstrations"):
-        files = _write_demonstrations(out / "data", plan, seed)
-        tuned = _train(_sft_config(base, files, out / "sft", seed), console)
+        files = write_demonstrations(out / "data", town, plan.demonstrations, seed=seed)
+        tuned = _train(sft_config(base, files, out / "sft", seed), console)
     with clock.stage("measure sft", "answering the held-out prompts again"):
         between = answer(tuned, held_out, seed=seed)
     with clock.stage("sample", f"answering {plan.prompts} new prompts {plan.answers} times each"):
@@ -166,10 +166,10 @@ class _Clock:
         self.seconds[name] = time.monotonic() - started
 
 
-def _write_demonstrations(directory: Path, plan: Plan, seed: int) -> tuple[Path, Path]:
-    town = draw_town(plan.town)
+def write_demonstrations(directory: Path, town: Town, count: int, *, seed: int) -> tuple[Path, Path]:
+    """Demonstrations to train on and to watch, as files."""
     taught, watched = directory / "demonstrations.jsonl", directory / "demonstrations-validation.jsonl"
-    write_groups(taught, demonstrations(town, plan.demonstrations, seed=seed))
+    write_groups(taught, demonstrations(town, count, seed=seed))
     write_groups(watched, demonstrations(town, 64, seed=seed, split="validation", flawed=0.0))
     return taught, watched
 
@@ -197,7 +197,8 @@ def _train(config: TrainConfig, console: Console) -> Policy:
     return policy
 
 
-def _sft_config(base: str, files: tuple[Path, Path], out: Path, seed: int) -> TrainConfig:
+def sft_config(base: str, files: tuple[Path, Path], out: Path, seed: int) -> TrainConfig:
+    """Fine-tuning of the base model on the demonstrations that `write_demonstrations` left."""
     return TrainConfig(
         objective="sft",
         model=base,
