@@ -14,6 +14,8 @@ from accord.world.oracle import AXES
 from accord.world.town import draw_town
 
 SMALL = Plan(held_out=200, demonstrations=300, prompts=300, answers=6)
+SWAPPED = msgspec.structs.replace(SMALL, swapped=True, prompts=900)
+"""Enough preferences the wrong way round that the damage lies far from the edge of its interval."""
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,9 @@ def test_no_held_out_prompt_was_trained_on(aligned: Quickstart) -> None:
 
 @pytest.mark.learning
 def test_swapped_preferences_are_reported_as_worse(tmp_path: Path, aligned: Quickstart) -> None:
-    broken = quickstart(tmp_path / "run", seed=0, plan=msgspec.structs.replace(SMALL, swapped=True))
+    broken = quickstart(tmp_path / "run", seed=0, plan=SWAPPED)
     assert broken.evaluation.verdict == "worse"
+    assert broken.evaluation.comparison("gold since sft").difference.high < -0.05
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["verdict"] == "worse"
     assert broken.evaluation.comparison("gold").after.mean < aligned.evaluation.comparison("gold").after.mean
     assert "Worse" in (tmp_path / "run" / "report.html").read_text()
