@@ -11,7 +11,8 @@ import pytest
 
 from accord.errors import ConfigError
 from accord.recipes.comparison_page import Table
-from accord.recipes.world_compare import Budget, compare_objectives
+from accord.recipes.comparison_start import Budget
+from accord.recipes.world_compare import compare_objectives
 
 SMALL = Budget(held_out=200, demonstrations=100, prompts=300, answers=6)
 OBJECTIVES = ("dpo", "simpo", "bradley_terry")

@@ -88,13 +88,14 @@ def _introduction(table: Table) -> str:
 {table.command}
 ```
 
-Every objective starts from the same fine-tuned model and learns from the same preferences, at its default
-hyperparameters, for {_seeds(table)}. {_annotator(table.annotator)} Each model then answers
-{table.budget["held_out"]} held-out prompts at temperature 0.7, and the exact oracle judges the answers. The JSON file
-beside this page has the figures in full.
+Every objective starts from one fine-tuned model and learns from the same preferences, at its default hyperparameters;
+start and preferences are drawn anew for each seed, here {_seeds(table)}. {_annotator(table.annotator)}
+Each model then answers {table.budget["held_out"]} held-out prompts at temperature 0.7, and the exact oracle judges the
+answers. The JSON file beside this page has the figures in full.
 
 A model of 0.4 million parameters in a town of twenty people says which objectives learn and how they fail, not which
-is best for yours. No hyperparameter was tuned here: defaults that suit large models may do too little or too much."""
+is best for yours. Neither hyperparameters nor learning rates were tuned for each objective, so the order of the table
+is that of these defaults at this recipe."""
 
 
 def _annotator(annotator: dict[str, Any]) -> str:
@@ -130,8 +131,11 @@ def _policies(table: Table, rows: Sequence[Row]) -> str:
     explained = """Differences have 95% intervals over the held-out prompts, paired prompt by prompt; all seeds count
 together, and answers to prompts about the same thing are one cluster. Few seeds say little about other seeds, so each
 seed's own difference stands beside: from the lowest to the highest. KL is in nats a response, over the model's own
-answers at temperature 1; seconds are of training one seed, in one thread of """
-    return explained + f"{_machine()}. The reference is computed once for all.\n\n{_table(head, lines)}"
+answers at temperature 1. Seconds are those of training one seed by the clock, in one thread of """
+    return (
+        explained
+        + f"{_machine()}; the\nreference's log-probabilities are computed once for all.\n\n{_table(head, lines)}"
+    )
 
 
 def _summary(rows: Sequence[Row]) -> str:
