@@ -17,7 +17,7 @@ from accord.report.text import clean, markdown_block, markdown_inline
 from accord.report.verdict import judged_by
 from accord.report.view import RunView, view_run
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]*/[A-Za-z0-9][\w.\-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.\-]{0,95}/[A-Za-z0-9][\w.\-]{0,95}", re.ASCII)
 
 
 def model_card(run: Run) -> str:
@@ -64,9 +64,8 @@ def _body(view: RunView) -> Iterator[str]:
     yield from (f"# {markdown_inline(view.name)}", "")
     subject = f"{markdown_inline(base)} trained" if base else "A model trained"
     yield from (f"{subject} with the objective `{_code(run.objective)}` by Accord.", "")
-    description = run.environment.get("objective_description")
-    if isinstance(description, str) and description:
-        yield from (markdown_inline(description), "")
+    if view.description:
+        yield from (markdown_inline(view.description), "")
     if not run.finished:
         yield from (f"**The run has not finished;** its last recorded step is {run.last_step:,}.", "")
     yield from ("## Is it better?", "", markdown_inline(view.headline.sentence), "")

@@ -10,6 +10,8 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -149,7 +151,7 @@ COMPARED = ("eval/loss", "loss", "eval/accuracy", "eval/margin", "eval/chosen_lo
 
 
 def run_charts(run: Run, specs: Sequence[Spec]) -> tuple[Chart, ...]:
-    """The charts of one run; those without data are left out."""
+    """The charts of one run; those without a curve of at least two points are left out."""
     return tuple(chart for index, spec in enumerate(specs) if (chart := _spec_chart(run, spec, index)) is not None)
 
 
@@ -173,7 +175,7 @@ def compared_charts(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, .
             for place, (run, name) in enumerate(zip(runs, names, strict=True))
             if run.metric(key)
         )
-        if curves:
+        if _is_drawable(curves):
             charts.append(_chart(_METRIC_TITLES.get(key, key.replace("_", " ")), "", curves, None, f"compared-{index}"))
     return tuple(charts)
 
@@ -198,7 +200,12 @@ def _spec_chart(run: Run, spec: Spec, index: int) -> Chart | None:
         if run.metric(key)
     )
     prefix = re.sub(r"\W+", "-", f"{spec.title}-{index}".lower())
-    return _chart(spec.title, spec.caption, curves, spec.level, prefix) if curves else None
+    return _chart(spec.title, spec.caption, curves, spec.level, prefix) if _is_drawable(curves) else None
+
+
+def _is_drawable(curves: Sequence[Curve]) -> bool:
+    """A lone point is no curve; the tables hold its number."""
+    return any(len(curve.series.steps) > 1 for curve in curves)
 
 
 def _chart(title: str, caption: str, curves: tuple[Curve, ...], level: float | None, prefix: str) -> Chart:
@@ -244,12 +251,12 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
 
 
 def _binned(steps: Sequence[int], values: Sequence[float], bins: int) -> tuple[list[float], list[float]]:
-    """Means of at most `bins` runs of neighbouring points; the first and the last point keep their step."""
-    size = max(1, -(-len(steps) // bins))
-    places = range(0, len(steps), size)
-    middle = [sum(steps[at : at + size]) / len(steps[at : at + size]) for at in places]
+    """Means of at most `bins` equal runs of neighbouring points; the first and the last point keep their step."""
+    number = min(bins, len(steps))
+    edges = [len(steps) * place // number for place in range(number + 1)]
+    middle = [fmean(steps[low:high]) for low, high in pairwise(edges)]
     middle[0], middle[-1] = steps[0], steps[-1]
-    return middle, [sum(values[at : at + size]) / len(values[at : at + size]) for at in places]
+    return middle, [fmean(values[low:high]) for low, high in pairwise(edges)]
 
 
 def _for_page(svg: str, prefix: str) -> Markup:

@@ -45,8 +45,9 @@ def _interrupted(run: Run) -> Iterator[Concern]:
     yield Concern(
         "serious",
         "The run did not finish",
-        f"The last recorded step is {run.last_step:,}{of_steps}, and environment.json has no end. Everything below "
-        "describes a run that was cut short; the same command resumes it.",
+        f"The last recorded step is {run.last_step:,}{of_steps}, and environment.json "
+        f"{'has no end' if run.environment else 'is missing or damaged'}. Everything below describes a run that was "
+        "cut short; the same command resumes it.",
     )
 
 

@@ -13,13 +13,13 @@ from markupsafe import Markup
 from accord import __version__
 from accord.report import charts
 from accord.report.reading import Sample, numbers_of
-from accord.report.text import FOLD_AFTER, LONGEST_TEXT, brief_number, clean, one_line, shorten
+from accord.report.text import FOLD_AFTER, LONGEST_TEXT, brief_number, clean, moment, one_line, shorten
 from accord.report.view import AxisRow, RunView, sample_pairs
 
 
 def run_page(view: RunView) -> str:
     """The page of one run."""
-    started = view.run.environment.get("started")
+    started = moment(view.run.environment.get("started"))
     model = view.run.config.get("model") or view.run.environment.get("model")
     parts = [view.run.objective, f"on {model}" if model else "", f"started {started}" if started else ""]
     return (
@@ -145,6 +145,7 @@ def _templates() -> Environment:
         "shown": _shown,
         "brief": brief_number,
         "slug": lambda text: str(text).replace(" ", "-"),
+        "sentence": lambda text: text[:1].upper() + text[1:],
         "scores_of": _scores_of,
     }
     return environment

@@ -23,6 +23,9 @@ from accord.record import Evaluation
 _LARGEST = 1e30
 """Beyond this a metric is a sign of a broken run, not a number to draw."""
 
+_LAST_STEP = 1e12
+"""Beyond this a step, an index or a count of tokens is damage."""
+
 
 @dataclass(frozen=True)
 class Series:
@@ -259,7 +262,7 @@ def _number(value: object) -> float | None:
 
 def _whole(value: object) -> int | None:
     number = _number(value)
-    return None if number is None or not math.isfinite(number) else int(number)
+    return int(number) if number is not None and 0 <= number <= _LAST_STEP else None
 
 
 def _mean(values: tuple[float, ...]) -> float:

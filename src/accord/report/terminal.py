@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,6 +16,7 @@ from accord.report.view import RunView, view_run
 
 _STYLES: dict[Kind, str] = {"better": "bold green", "worse": "bold red", "not distinguishable": "bold", "none": "bold"}
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
+_SHORT = {"not distinguishable": "≈"}
 
 
 def print_summary(run: Run | str | Path, console: Console) -> None:
@@ -29,27 +31,41 @@ def print_summary(run: Run | str | Path, console: Console) -> None:
     for detail in view.headline.details:
         console.print(_text(detail, "dim"))
     if view.axes:
-        console.print(_table(view))
+        _print_table(view, console)
     for concern in view.concerns:
         style = "red" if concern.severity == "serious" else "yellow"
         console.print(_text("! ", style) + _text(concern.title) + _text(f": {concern.text}", "dim"))
 
 
-def _table(view: RunView) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("axis")
-    for column in view.columns:
-        table.add_column(_text(column), justify="right")
-    table.add_column("difference", justify="right")
-    table.add_column("95% interval")
-    table.add_column("verdict")
+def _print_table(view: RunView, console: Console) -> None:
+    """Print the fullest table that fits: the stages in between go last, after the long word of the verdict."""
+    ends = (view.columns[0], view.columns[-1])
+    for columns, words in ((view.columns, {}), (view.columns, _SHORT), (ends, _SHORT)):
+        table = _table(view, columns, words)
+        if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
+            break
+    console.print(table)
+    if words and any(row.verdict in words for row in view.axes):
+        console.print(_text("≈ not distinguishable: the interval includes zero", "dim"))
+
+
+def _table(view: RunView, columns: Sequence[str], words: Mapping[str, str]) -> Table:
+    """The table by axis with the given models; `words` replaces words of the verdict."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table.add_column("axis", overflow="fold")
+    for column in columns:
+        table.add_column(_text(column), justify="right", no_wrap=True)
+    table.add_column("change", justify="right", no_wrap=True)
+    table.add_column("95% interval", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for row in view.axes:
+        means = {column: mean for column, mean, _ in row.models}
         table.add_row(
             _text(f"{row.axis} {row.unit}".strip(), "bold" if row.primary else ""),
-            *(_text(mean) for _, mean, _ in row.models),
+            *(_text(means[column]) for column in columns),
             _text(row.difference),
             _text(row.difference_interval, "dim"),
-            _text(row.verdict, _VERDICT_STYLES.get(row.verdict, "dim")),
+            _text(words.get(row.verdict, row.verdict), _VERDICT_STYLES.get(row.verdict, "dim")),
         )
     return table
 

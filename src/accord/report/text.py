@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import datetime
 
 from accord.record import Estimate
 
@@ -20,7 +21,8 @@ FOLD_AFTER = 700
 
 _BIDI = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 _UNSEEN = re.compile(rf"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029{_BIDI}\ud800-\udfff\U000e0000-\U000e007f\ufffe\uffff]")
-_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#+\-=>]|(?<=^\d)[.)]")
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|^[#=>]|^[+\-](?=[\s\-]|$)")
+_MARKDOWN_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 _UNKNOWN_ABOVE = 1e300
 
 
@@ -44,9 +46,9 @@ def one_line(text: str, limit: int = 120) -> str:
 
 
 def markdown_inline(text: object) -> str:
-    """`text` as one line of Markdown in which nothing is mark-up."""
-    line = " ".join(clean(str(text)).split())
-    return _MARKDOWN.sub(r"\\\g<0>", line).replace("&", "&amp;").replace("<", "&lt;")
+    """`text` as one line of Markdown in which nothing is mark-up; a plain number stays as it is."""
+    line = _MARKDOWN.sub(r"\\\g<0>", " ".join(clean(str(text)).split()))
+    return _MARKDOWN_NUMBERED.sub(r"\1\\\2", line).replace("&", "&amp;").replace("<", "&lt;")
 
 
 def markdown_block(text: str) -> str:
@@ -112,6 +114,15 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def moment(value: object) -> str:
+    """An ISO 8601 time as `2026-03-01 09:00 UTC`; anything else as its text, nothing as nothing."""
+    text = one_line(str(value or ""), 80)
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M %Z}".strip()
+    except ValueError:
+        return text
 
 
 def _visible(match: re.Match[str]) -> str:

@@ -82,8 +82,9 @@ def change(comparison: Comparison) -> str:
 
 
 def unit_of(comparison: Comparison) -> str:
-    """The unit after a number; a share has none."""
-    return "" if comparison.unit == "share" else f" {one_line(comparison.unit, 40)}"
+    """The unit after a number; a share has none, and an axis named after its unit needs none."""
+    unit = one_line(comparison.unit, 40)
+    return "" if unit == "share" or unit.casefold() in one_line(comparison.axis).casefold().split() else f" {unit}"
 
 
 def judge_facts(judge: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -10,9 +10,9 @@ from typing import Any
 from accord.record import Comparison, Estimate
 from accord.report import doctor
 from accord.report.concerns import Concern, concerns
-from accord.report.reading import Run, Sample
-from accord.report.text import count, decimals_of, duration, figure, interval, one_line
-from accord.report.verdict import Headline, headline, judge_facts
+from accord.report.reading import Run, Sample, numbers_of
+from accord.report.text import count, decimals_of, duration, figure, interval, moment, one_line
+from accord.report.verdict import Headline, headline, judge_facts, unit_of
 
 MAX_SAMPLES = 24
 MAX_EXAMPLES = 24
@@ -65,6 +65,7 @@ class RunView:
     name: str
     run: Run
     headline: Headline
+    description: str
     concerns: tuple[Concern, ...]
     columns: tuple[str, ...]
     axes: tuple[AxisRow, ...]
@@ -93,6 +94,7 @@ def view_run(run: Run, name: str) -> RunView:
         name=name,
         run=run,
         headline=headline(run),
+        description=one_line(str(run.environment.get("objective_description") or ""), 400),
         concerns=concerns(run),
         columns=model_columns(comparisons),
         axes=axis_rows(comparisons, evaluation.primary if evaluation else ""),
@@ -165,7 +167,7 @@ def original_command(run: Run) -> str:
 def _axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, reach: float) -> AxisRow:
     estimates: dict[str, Estimate] = {"before": comparison.before, **comparison.stages, "after": comparison.after}
     unit = comparison.unit
-    directions = {True: "higher is better", False: "lower is better", None: "no better or worse"}
+    directions = {True: "higher is better", False: "lower is better", None: "neither better nor worse"}
     difference = comparison.difference
     mean = figure(difference.mean, decimals_of(difference, unit), signed=True)
     spread = interval(difference, unit, signed=True)
@@ -176,7 +178,7 @@ def _axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, rea
     return AxisRow(
         axis=one_line(comparison.axis, 80),
         description=one_line(comparison.description, 400),
-        unit="" if unit == "share" else one_line(unit, 40),
+        unit=unit_of(comparison).strip(),
         direction=directions[comparison.higher_is_better],
         models=tuple((column, *_estimate(estimates.get(column), unit)) for column in columns),
         difference=mean,
@@ -195,9 +197,10 @@ def _estimate(estimate: Estimate | None, unit: str) -> tuple[str, str]:
 
 def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     config, environment = run.config, run.environment
-    total, trained = environment.get("parameters"), environment.get("trainable_parameters")
+    numbers = numbers_of(environment)
+    total, trained = numbers.get("parameters"), numbers.get("trainable_parameters")
     facts = [("Model", str(config.get("model") or environment.get("model") or ""))]
-    if isinstance(total, int) and isinstance(trained, int) and total > 0:
+    if total is not None and trained is not None and total > 0:
         rank = config.get("lora_r")
         how = f", LoRA adapters of rank {rank}" if rank else ", full fine-tuning" if trained == total else ""
         facts.append(("Parameters trained", f"{count(trained)} of {count(total)} ({trained / total:.2%}){how}"))
@@ -211,11 +214,9 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     if run.last_step:
         seen = max(run.metric("tokens").values, default=0)
         facts.append(("Steps", f"{run.last_step:,}" + (f", {count(seen)} tokens" if seen else "")))
-    seconds = environment.get("seconds")
-    if isinstance(seconds, int | float):
-        facts.append(("Time", duration(seconds)))
-    started = environment.get("started")
-    facts.append(("Started", str(started or "")))
+    if "seconds" in numbers:
+        facts.append(("Time", duration(numbers["seconds"])))
+    facts.append(("Started", moment(environment.get("started"))))
     return tuple((label, value) for label, value in facts if value)
 
 

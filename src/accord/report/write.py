@@ -37,7 +37,7 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> R
             several runs `comparison.html` beside the first. Markdown and JSON stand beside it under the same name.
 
     Raises:
-        DataError: no runs, or a path that is no run directory.
+        DataError: no runs, a path that is no run directory, or a place that cannot be written.
     """
     if not runs:
         raise DataError("no run to report on", mend="Name one or more run directories.")
@@ -50,14 +50,20 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> R
     )
     page = _target(read, out)
     files = ReportFiles(page, page.with_suffix(".md"), page.with_suffix(".json"))
-    page.parent.mkdir(parents=True, exist_ok=True)
     summary = {"runs": [run_summary(view) for view in views]}
-    for path, text in (
-        (files.html, html),
-        (files.markdown, markdown),
-        (files.json, json.dumps(summary, ensure_ascii=True, indent=2, allow_nan=False) + "\n"),
-    ):
-        _write(path, text)
+    texts = {
+        files.html: html,
+        files.markdown: markdown,
+        files.json: json.dumps(summary, ensure_ascii=True, indent=2, allow_nan=False) + "\n",
+    }
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            _write(path, text)
+    except OSError as error:
+        raise DataError(
+            f"the report cannot be written ({error.strerror})", path=page, mend="Name another place with --out."
+        ) from error
     return files
 
 
