@@ -241,6 +241,12 @@ def write_run(
     return directory
 
 
+@pytest.fixture(scope="session")
+def write() -> Callable[..., Path]:
+    """`write_run`, for fixtures that share their runs."""
+    return write_run
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Path]:
     """Writes a run directory of the given name under the test's own directory."""

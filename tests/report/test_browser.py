@@ -11,11 +11,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from accord.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -122,3 +124,36 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened = Browser(tmp_path_factory.mktemp("profile"))
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path]) -> dict[str, Path]:
+    """A report of one run and a comparison of two."""
+    directory = tmp_path_factory.mktemp("pages")
+    runs = [write(directory / name, gain=gain) for name, gain in (("good", 1.0), ("bad", -0.6))]
+    return {
+        "run": write_report(runs[:1]).html,
+        "comparison": write_report(runs).html,
+    }
+
+
+@pytest.mark.parametrize("name", ["run", "comparison"])
+@pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False), (1280, True)])
+def test_page_fits_its_screen_and_asks_for_nothing(
+    browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool
+) -> None:
+    browser.open(pages[name], width=width, dark=dark)
+    assert browser.evaluate("document.documentElement.scrollWidth") == width
+    background = browser.evaluate("getComputedStyle(document.body).backgroundColor")
+    shades = [int(part) for part in background.removeprefix("rgb(").removesuffix(")").split(",")]
+    assert (max(shades) < 64) if dark else (min(shades) > 192)
+    complaints = [
+        event
+        for event in browser.events
+        if event["method"] in ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
+    ]
+    assert complaints == []
+    urls = {
+        event["params"]["request"]["url"] for event in browser.events if event["method"] == "Network.requestWillBeSent"
+    }
+    assert urls == {pages[name].resolve().as_uri()}, "the page asked for something beside itself"
