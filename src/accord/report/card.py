@@ -13,7 +13,7 @@ import yaml
 from accord.errors import DataError
 from accord.report.markdown import axis_table
 from accord.report.reading import Run, read_run
-from accord.report.text import clean, markdown_block, markdown_inline
+from accord.report.text import markdown_block, markdown_inline, one_line
 from accord.report.verdict import judged_by
 from accord.report.view import RunView, view_run
 
@@ -55,12 +55,12 @@ def _front_matter(run: Run) -> dict[str, Any]:
     base = run.config.get("model")
     if isinstance(base, str) and _HUB_ID.fullmatch(base) and not Path(base).exists():
         front["base_model"] = base
-    return front | {"tags": ["accord", clean(run.objective)]}
+    return front | {"tags": ["accord", run.objective]}
 
 
 def _body(view: RunView) -> Iterator[str]:
     run = view.run
-    base = run.config.get("model") or run.environment.get("model")
+    base = one_line(str(run.config.get("model") or run.environment.get("model") or ""), 400)
     yield from (f"# {markdown_inline(view.name)}", "")
     subject = f"{markdown_inline(base)} trained" if base else "A model trained"
     yield from (f"{subject} with the objective `{_code(run.objective)}` by Accord.", "")
@@ -103,4 +103,4 @@ def _list(items: Any) -> Iterator[str]:
 
 def _code(text: str) -> str:
     """Text for a code span: no backticks, one line."""
-    return " ".join(clean(text).replace("`", "'").split())
+    return one_line(text).replace("`", "'")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from accord.report.reading import Run, Series
-from accord.report.text import brief_number
+from accord.report.text import brief_number, one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,8 +160,8 @@ def other_specs(run: Run) -> tuple[Spec, ...]:
     probes = [key for key in run.series if key.startswith("probe/")]
     parts = [key for key in run.series if key.startswith(("loss/", "eval/loss/"))]
     return tuple(
-        [Spec(key.removeprefix("probe/").replace("_", " "), "Probe.", ((key, "", 0, False),)) for key in probes]
-        + [Spec(key.replace("_", " "), "Component of the loss.", ((key, "", 3, False),)) for key in parts]
+        [Spec(_plain_name(key.removeprefix("probe/")), "Probe.", ((key, "", 0, False),)) for key in probes]
+        + [Spec(_plain_name(key), "Component of the loss.", ((key, "", 3, False),)) for key in parts]
     )
 
 
@@ -176,8 +176,12 @@ def compared_charts(runs: Sequence[Run], names: Sequence[str]) -> tuple[Chart, .
             if run.metric(key)
         )
         if _is_drawable(curves):
-            charts.append(_chart(_METRIC_TITLES.get(key, key.replace("_", " ")), "", curves, None, f"compared-{index}"))
+            charts.append(_chart(_METRIC_TITLES.get(key, _plain_name(key)), "", curves, None, f"compared-{index}"))
     return tuple(charts)
+
+
+def _plain_name(key: str) -> str:
+    return one_line(key.replace("_", " "), 80)
 
 
 _METRIC_TITLES = {

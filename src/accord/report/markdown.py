@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from accord.report.page import compared_axes
 from accord.report.reading import Run, Sample
-from accord.report.text import brief_number, markdown_block, markdown_inline
+from accord.report.text import brief_number, markdown_block, markdown_inline, one_line
 from accord.report.view import RunView, SamplePair
 
 
@@ -115,7 +115,12 @@ def _run(view: RunView, level: str) -> Iterator[str]:
 
 def _metrics(run: Run) -> list[str]:
     rows = [
-        (key, brief_number(series.start()), brief_number(series.end()), f"{series.steps[0]} to {series.steps[-1]}")
+        (
+            one_line(key, 80),
+            brief_number(series.start()),
+            brief_number(series.end()),
+            f"{series.steps[0]} to {series.steps[-1]}",
+        )
         for key, series in run.series.items()
         if series and key not in ("seconds", "epoch")
     ]
@@ -138,5 +143,7 @@ def _sample(pair: SamplePair, number: int) -> Iterator[str]:
 
 def _answer(name: str, sample: Sample) -> str:
     cut = ", cut at the token limit" if sample.finished is False else ""
-    scores = "".join(f", {markdown_inline(key)} {brief_number(value)}" for key, value in sample.scores.items())
+    scores = "".join(
+        f", {markdown_inline(one_line(key, 40))} {brief_number(value)}" for key, value in sample.scores.items()
+    )
     return f"{name} (step {sample.step}{cut}{scores}):"

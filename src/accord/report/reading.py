@@ -19,6 +19,7 @@ import msgspec
 
 from accord.errors import DataError
 from accord.record import Evaluation
+from accord.report.text import one_line
 
 _LARGEST = 1e30
 """Beyond this a metric is a sign of a broken run, not a number to draw."""
@@ -86,7 +87,7 @@ class Run:
     @property
     def objective(self) -> str:
         """The objective's name, or `"unknown objective"`."""
-        return str(self.config.get("objective") or self.environment.get("objective") or "unknown objective")
+        return one_line(str(self.config.get("objective") or self.environment.get("objective") or "unknown objective"))
 
     @property
     def finished(self) -> bool:
@@ -168,7 +169,7 @@ def _read_evaluation(path: Path, unreadable: list[str]) -> Evaluation | None:
     try:
         evaluation = msgspec.json.decode(text, type=Evaluation)
         evaluation.comparison(evaluation.primary)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         unreadable.append(f"{path.name} is not an evaluation: {error}")
         return None
     except KeyError:

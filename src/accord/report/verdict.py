@@ -95,7 +95,7 @@ def judge_facts(judge: dict[str, Any]) -> tuple[tuple[str, str], ...]:
             facts.extend((f"{key}, {inner}", _fact(item)) for inner, item in value.items())
         else:
             facts.append((str(key), _fact(value)))
-    return tuple((label.replace("_", " "), value) for label, value in facts)
+    return tuple((one_line(label.replace("_", " "), 80), value) for label, value in facts)
 
 
 def _sentence(comparison: Comparison, kind: Kind) -> str:

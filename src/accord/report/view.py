@@ -11,7 +11,7 @@ from accord.record import Comparison, Estimate
 from accord.report import doctor
 from accord.report.concerns import Concern, concerns
 from accord.report.reading import Run, Sample, numbers_of
-from accord.report.text import count, decimals_of, duration, figure, interval, moment, one_line
+from accord.report.text import count, decimals_of, duration, figure, interval, moment, one_line, shorten
 from accord.report.verdict import Headline, headline, judge_facts, unit_of
 
 MAX_SAMPLES = 24
@@ -96,7 +96,7 @@ def view_run(run: Run, name: str) -> RunView:
         headline=headline(run),
         description=one_line(str(run.environment.get("objective_description") or ""), 400),
         concerns=concerns(run),
-        columns=model_columns(comparisons),
+        columns=tuple(one_line(column, 40) for column in model_columns(comparisons)),
         axes=axis_rows(comparisons, evaluation.primary if evaluation else ""),
         facts=_facts(run),
         hyperparameters=_plain_items(run.config.get("hyper")),
@@ -160,8 +160,8 @@ def original_command(run: Run) -> str:
     """The command line that was given, as recorded."""
     command = run.environment.get("command")
     if isinstance(command, list):
-        return " ".join(shlex.quote(str(part)) for part in command)
-    return str(command) if command else ""
+        command = " ".join(shlex.quote(str(part)) for part in command)
+    return shorten(str(command), 4000) if command else ""
 
 
 def _axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, reach: float) -> AxisRow:
@@ -180,7 +180,7 @@ def _axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, rea
         description=one_line(comparison.description, 400),
         unit=unit_of(comparison).strip(),
         direction=directions[comparison.higher_is_better],
-        models=tuple((column, *_estimate(estimates.get(column), unit)) for column in columns),
+        models=tuple((one_line(column, 40), *_estimate(estimates.get(column), unit)) for column in columns),
         difference=mean,
         difference_interval=spread,
         verdict=comparison.verdict or "neutral",
@@ -217,14 +217,15 @@ def _facts(run: Run) -> tuple[tuple[str, str], ...]:
     if "seconds" in numbers:
         facts.append(("Time", duration(numbers["seconds"])))
     facts.append(("Started", moment(environment.get("started"))))
-    return tuple((label, value) for label, value in facts if value)
+    return tuple((label, one_line(value, 400)) for label, value in facts if value)
 
 
 def _plain_items(values: object) -> tuple[tuple[str, str], ...]:
-    return tuple((str(key), _plain(value)) for key, value in values.items()) if isinstance(values, Mapping) else ()
+    items = values.items() if isinstance(values, Mapping) else ()
+    return tuple((one_line(str(key), 80), _plain(value)) for key, value in items)
 
 
 def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else one_line(str(value), 400)
