@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from accord.errors import ConfigError, Interrupted
-from accord.record import write_groups
+from accord.record import Feedback, Preference, write_groups
 from accord.testing import labelled_groups, preference_groups
 from accord.train.config import TrainConfig
 from accord.train.run import run_training
@@ -56,8 +57,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def start(config: TrainConfig) -> subprocess.Popen[bytes]:
-    import msgspec
-
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, msgspec.json.encode(config).decode()],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -148,7 +147,7 @@ def test_ctrl_c_in_process_resumes_bit_for_bit(more: dict[str, Any], tiny: Path,
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
-def test_a_resume_with_other_data_is_refused(tiny: Path, data: Path, tmp_path: Path) -> None:
+def test_a_resume_with_other_data_feedback_or_settings_is_refused(tiny: Path, data: Path, tmp_path: Path) -> None:
     config = settings(tiny, data, tmp_path / "run")
 
     def interrupt(policy: object, step: int) -> dict[str, float]:
@@ -156,7 +155,17 @@ def test_a_resume_with_other_data_is_refused(tiny: Path, data: Path, tmp_path: P
             os.kill(os.getpid(), signal.SIGTERM)
         return {}
 
+    groups = preference_groups(20)
     with pytest.raises(Interrupted):
-        run_training(config, groups=preference_groups(20), probe=interrupt)
-    with pytest.raises(ConfigError, match="not those this run began with"):
-        run_training(config, groups=preference_groups(20, seed=1))
+        run_training(config, groups=groups, probe=interrupt)
+    turned = [
+        msgspec.structs.replace(group, feedback=(Feedback("dataset", preferences=(Preference(1, 0),)),))
+        for group in groups
+    ]
+    for other in (preference_groups(20, seed=1), turned):
+        with pytest.raises(ConfigError, match="not those this run began with"):
+            run_training(config, groups=other)
+    with pytest.raises(ConfigError, match=r"lr was 0\.001 and is now 1e-06"):
+        run_training(msgspec.structs.replace(config, lr=None), groups=groups)
+    with pytest.raises(ConfigError, match="batch_size was 4 and is now None"):
+        run_training(msgspec.structs.replace(config, batch_size=None), groups=groups)

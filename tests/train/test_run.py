@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -183,12 +184,19 @@ def test_a_directory_of_someone_else_is_left_alone(tiny: Path, tmp_path: Path) -
         ({"track": ("excel",)}, "unknown tracker"),
         ({"max_length": 100_000}, "positions the model has"),
         ({"device": "tpu9"}, "--device"),
+        ({"seed": -1}, "--seed"),
+        ({"warmup": float("inf")}, "--warmup"),
+        ({"epochs": float("nan")}, "--epochs"),
+        ({"schedule": "foo"}, "schedule"),
+        ({"dtype": "fp8"}, "dtype"),
+        ({"eval_data": "held-out.jsonl"}, "--eval-data: is one string"),
+        ({"axis": "safety"}, "--axis: no feedback is about 'safety'. The data names no axes"),
     ],
 )
 def test_wrong_settings_leave_nothing_behind(
     settings: dict[str, Any], message: str, tiny: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(AccordError, match=message):
+    with pytest.raises(AccordError, match=re.escape(message)):
         train(tiny, tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
 
@@ -229,6 +237,29 @@ def test_too_little_memory_is_said_before_the_first_step(
 
     monkeypatch.setattr("accord.train.memory.psutil.virtual_memory", Little)
     with pytest.raises(ConfigError, match=r"does not fit into memory.*--lora-r 16"):
+        train(tiny, tmp_path / "run")
+
+
+def test_the_memory_estimate_knows_how_much_data_there_is(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", micro_batch_tokens=900_000_000)
+    assert (tmp_path / "run" / "model").is_dir()
+
+
+def test_kto_needs_no_second_prompt_among_the_held_out(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", "kto", holdout=0.06)
+    assert len(json.loads((tmp_path / "run" / "heldout.jsonl").read_text().splitlines()[0])["values"]) == 1
+
+
+def test_a_run_checkpoints_itself_ten_times(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run", steps=20, keep_checkpoints=100)
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == [f"step-{step:06d}" for step in range(2, 21, 2)]
+
+
+def test_a_damaged_environment_is_named(tiny: Path, tmp_path: Path) -> None:
+    train(tiny, tmp_path / "run")
+    (tmp_path / "run" / "environment.json").write_text("")
+    with pytest.raises(DataError, match=r"environment\.json: is damaged.*--fresh"):
         train(tiny, tmp_path / "run")
 
 

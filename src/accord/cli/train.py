@@ -87,8 +87,10 @@ def _run(name: str, given: dict[str, Any]) -> int:
 def execute(config: TrainConfig, *, fresh: bool) -> int:
     """Train, measure and report; returns the exit code."""
     from accord.recipes.align import align
+    from accord.train import distributed
 
     screen = console()
     result = align(config, console=screen, fresh=fresh)
-    screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
+    if distributed.rank() == 0:
+        screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
     return 0

@@ -12,7 +12,7 @@ from accord.data.lengths import fit, length_bias, spreads
 from accord.data.problems import Problem, problem_at
 from accord.data.read import Dataset
 from accord.data.report import DataReport, Overlong, Segment, counted, findings_of
-from accord.errors import DataError
+from accord.errors import ConfigError, DataError
 from accord.record import Encoded, Encoder, Group
 from accord.record.adapt import Adapted, adapt
 from accord.record.convert import main_scores, select
@@ -154,7 +154,18 @@ def _is_usable(group: Group, needs: Sequence[str]) -> bool:
 
 
 def _adapted(dataset: Dataset, needs: Sequence[str] | None, axis: str | None) -> Adapted:
+    _require_axis(dataset, axis)
     return Adapted(dataset.groups, [], []) if needs is None else adapt(dataset.groups, needs, axis=axis)
+
+
+def _require_axis(dataset: Dataset, axis: str | None) -> None:
+    """Refuse an axis that no feedback in the data is about."""
+    if axis is None:
+        return
+    axes = {one.meta["axis"] for group in dataset.groups for one in group.feedback if "axis" in one.meta}
+    if axis not in axes:
+        mend = f"The data has {', '.join(sorted(axes))}." if axes else "The data names no axes: leave the flag out."
+        raise ConfigError(f"no feedback is about {axis!r}", where="--axis", mend=mend)
 
 
 def _examine(

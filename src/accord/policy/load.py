@@ -106,7 +106,8 @@ def _device(device: str | None) -> torch.device:
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"{device!r} is not available here", where="--device", mend="Try cpu or cuda:0.") from error
+        known = "cpu or cuda:0" if torch.cuda.is_available() else "cpu"
+        raise ConfigError(f"{device!r} is not available here", where="--device", mend=f"Try {known}.") from error
 
 
 def _load_tokenizer(source: str, trust_remote_code: bool) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -40,12 +41,14 @@ class Example:
         return row_tokens(self.encoded)
 
 
-def make_examples(groups: Sequence[Group], encoded: Sequence[Encoded], *, mismatch: bool) -> list[Example]:
+def make_examples(
+    groups: Sequence[Group], encoded: Sequence[Encoded], *, mismatch: bool, others: Sequence[Encoded] = ()
+) -> list[Example]:
     """Pair Groups with their token ids.
 
-    With `mismatch`, each prompt also meets the responses of the closest earlier Group that has another prompt. The
-    pairing belongs to the data set, not to a batch: shuffling, batch size and micro-batches cannot change it, and a
-    batch of one works.
+    With `mismatch`, each prompt also meets the responses of the closest earlier Group that has another prompt, or
+    where these Groups have but one prompt, of one of the `others`. The pairing belongs to the data set, not to a
+    batch: shuffling, batch size and micro-batches cannot change it, and a batch of one works.
 
     Raises:
         DataError: a mismatch is asked for and all Groups have the same prompt.
@@ -55,15 +58,14 @@ def make_examples(groups: Sequence[Group], encoded: Sequence[Encoded], *, mismat
     limit = max((longest_row(ids) for ids in encoded), default=0)
     examples = []
     for index, (group, ids) in enumerate(zip(groups, encoded, strict=True)):
-        other = _other_prompt(encoded, index)
-        examples.append(Example(group, ids, _mismatched(ids, encoded[other], limit)))
+        examples.append(Example(group, ids, _mismatched(ids, _other_prompt(encoded, others, index), limit)))
     return examples
 
 
-def _other_prompt(encoded: Sequence[Encoded], index: int) -> int:
-    for step in range(1, len(encoded)):
-        candidate = (index - step) % len(encoded)
-        if encoded[candidate].prompt != encoded[index].prompt:
+def _other_prompt(encoded: Sequence[Encoded], others: Sequence[Encoded], index: int) -> Encoded:
+    earlier = (encoded[(index - step) % len(encoded)] for step in range(1, len(encoded)))
+    for candidate in chain(earlier, others):
+        if candidate.prompt != encoded[index].prompt:
             return candidate
     raise DataError(
         "every row has the same prompt, but this objective compares prompts with the responses to other prompts",

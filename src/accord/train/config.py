@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -53,7 +54,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lora_dropout: dropout inside the adapters.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
         chat: wrap plain-text prompts as a user turn of the chat template: when there is one (auto), always, never.
-        save_every: steps between checkpoints; 0 checkpoints only when interrupted and at the end.
+        save_every: steps between checkpoints; default a tenth of the run. 0 checkpoints only when a signal stops the
+            run, and at the end.
         keep_checkpoints: how many checkpoints to keep.
         eval_every: steps between measurements on the held-out data; 0 measures before and after only.
         log_every: steps between lines of the console log; `metrics.jsonl` has every step.
@@ -95,7 +97,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lora_dropout: float = 0.0
     gradient_checkpointing: bool = False
     chat: ChatMode = "auto"
-    save_every: int = 0
+    save_every: int | None = None
     keep_checkpoints: int = 2
     eval_every: int = 0
     log_every: int = 10
@@ -105,9 +107,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("data", "eval_data", "track"):
+            if isinstance(getattr(self, name), str):
+                raise ConfigError("is one string, a tuple is expected", where=_flag(name), mend="Write ('it',).")
         for name, low, high in _RANGES:
             value = getattr(self, name)
-            if value is not None and not low <= value <= high:
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
                 upper = "" if high == _INFINITE else f" and at most {high:g}"
                 raise ConfigError(f"{value} is out of range", where=_flag(name), mend=f"Give at least {low:g}{upper}.")
         if not self.data:
@@ -119,6 +124,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 _INFINITE = float("inf")
 _TINY = 1e-12
 _RANGES: tuple[tuple[str, float, float], ...] = (
+    ("seed", 0, 2**63 - 1),
     ("holdout", 0.0, 0.9),
     ("epochs", _TINY, _INFINITE),
     ("steps", 1, _INFINITE),

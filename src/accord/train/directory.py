@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,9 @@ from accord.train.config import TrainConfig
 from accord.train.environment import read_environment
 
 Status = Literal["new", "unfinished", "finished"]
+
+FROM_THE_MODEL = frozenset({"lr", "lora_alpha", "max_length"})
+"""Settings whose default is known only once the model is loaded."""
 
 FREE_TO_CHANGE = frozenset({"out", "save_every", "keep_checkpoints", "log_every", "track", "device"})
 """Settings a resumed run may give differently: they do not change what is learned."""
@@ -64,15 +68,18 @@ class RunDirectory:
     def require_same(self, config: TrainConfig) -> None:
         """Refuse to resume with settings that would change the run.
 
+        Ask once before the model is loaded, and again with the resolved settings.
+
         Raises:
             ConfigError: names each setting with both values.
         """
         recorded = msgspec.to_builtins(read_config(self.config))
         given = msgspec.to_builtins(config)
+        unknown = {name for name in FROM_THE_MODEL if given[name] is None}
         changed = [
             f"{name} was {recorded[name]!r} and is now {value!r}"
             for name, value in given.items()
-            if name not in FREE_TO_CHANGE and value is not None and value != recorded[name]
+            if name not in FREE_TO_CHANGE | unknown and value != recorded[name]
         ]
         if changed:
             raise ConfigError(
@@ -104,7 +111,9 @@ def write_config(path: Path, config: TrainConfig) -> None:
     """Write the resolved settings as TOML that `accord train --config` takes."""
     settings = {name: value for name, value in msgspec.to_builtins(config).items() if value is not None}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(tomli_w.dumps(settings), encoding="utf-8")
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(tomli_w.dumps(settings), encoding="utf-8")
+    os.replace(beside, path)
 
 
 def read_config(path: str | Path) -> TrainConfig:

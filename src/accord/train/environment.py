@@ -17,6 +17,7 @@ import psutil
 import torch
 
 from accord import __version__
+from accord.errors import DataError
 
 
 def now() -> str:
@@ -35,7 +36,7 @@ def describe_environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "processes": int(os.environ.get("WORLD_SIZE", "1")),
         "git_commit": _git_commit(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([_program(), *sys.argv[1:]]),
     }
 
 
@@ -43,8 +44,10 @@ def read_environment(path: Path) -> dict[str, Any]:
     """The recorded environment of a run, empty if there is none."""
     if not path.exists():
         return {}
-    recorded: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    return recorded
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise DataError(f"is damaged ({error})", path=path, mend="Delete the run, or start it with --fresh.") from error
 
 
 def write_environment(path: Path, recorded: dict[str, Any]) -> None:
@@ -52,6 +55,12 @@ def write_environment(path: Path, recorded: dict[str, Any]) -> None:
     beside = path.with_name(path.name + ".partial")
     beside.write_bytes(msgspec.json.format(msgspec.json.encode(recorded)))
     os.replace(beside, path)
+
+
+def _program() -> str:
+    """The command as it is typed, also when it was started as `python -m accord`."""
+    path = Path(sys.argv[0])
+    return path.parent.name if path.name == "__main__.py" else path.name
 
 
 def _version(package: str) -> str | None:

@@ -65,7 +65,7 @@ def optimise(
         if not math.isfinite(norm):
             raise NumericsError(
                 f"the gradient of step {step + 1} is {norm}",
-                mend="Lower --lr, or use --dtype fp32. The last checkpoint is intact.",
+                mend="Lower --lr, or use --dtype fp32. No update was made.",
             )
         optimizer.step()
         task.state.update(result.state)

@@ -29,6 +29,7 @@ class MemoryEstimate:
     activations: int
     logits: int
     available: int
+    tokens: int
 
     @property
     def to_come(self) -> int:
@@ -41,13 +42,12 @@ class MemoryEstimate:
         return f"{listed}; {_size(self.available)} free of which {_size(self.to_come)} will be used"
 
 
-def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, checkpointing: bool) -> MemoryEstimate:
+def estimate_memory(policy: Policy, *, tokens: int, checkpointing: bool) -> MemoryEstimate:
     """Estimate from the model's shape.
 
     Args:
         policy: the loaded model.
-        micro_batch_tokens: budget of a micro-batch.
-        longest: tokens that the largest single Group costs, which may exceed the budget.
+        tokens: what the largest micro-batch computes.
         checkpointing: whether activations are recomputed.
     """
     trainable = sum(p.numel() for p in policy.trainable().values())
@@ -55,7 +55,6 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
     text = policy.model.config.get_text_config()
     layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
     inner = int(getattr(text, "intermediate_size", None) or 4 * hidden)
-    tokens = max(micro_batch_tokens, longest)
     width = 2 if policy.dtype == "bf16" else 4
     # Kept for the backward pass, per token and layer: the residual stream and norms (about 6 hidden), queries, keys,
     # values and attention output on their way through rotation (6 hidden), and the gated feed-forward (4 inner).
@@ -70,7 +69,7 @@ def estimate_memory(policy: Policy, *, micro_batch_tokens: int, longest: int, ch
     else:
         available = psutil.virtual_memory().available
     gradients = 4 * trainable + _fresh_gradients(policy)
-    return MemoryEstimate(weights, gradients, 8 * trainable, activations, logits, available)
+    return MemoryEstimate(weights, gradients, 8 * trainable, activations, logits, available, tokens)
 
 
 def _fresh_gradients(policy: Policy) -> int:
@@ -83,8 +82,14 @@ def _fresh_gradients(policy: Policy) -> int:
     return 4 * head.numel() * (2 if tied else 1) if head.requires_grad else 0
 
 
-def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, micro_batch_tokens: int) -> None:
+def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, longest: int) -> None:
     """Refuse to start when the estimate exceeds what is free, and name the ways out.
+
+    Args:
+        estimate: what training will take.
+        lora: whether only adapters are trained.
+        checkpointing: whether activations are recomputed.
+        longest: tokens of the largest single Group, below which no micro-batch can go.
 
     Raises:
         ConfigError: too little memory; names the switches that save memory.
@@ -94,7 +99,10 @@ def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool,
     ways = []
     if not lora:
         ways.append("--lora-r 16 (trains small adapters instead of all weights)")
-    ways.append(f"--micro-batch-tokens {max(256, micro_batch_tokens // 4)} (does not change the result)")
+    variable = estimate.activations + estimate.logits
+    fitting = estimate.tokens * (estimate.available - estimate.to_come + variable) // variable
+    if fitting >= longest:
+        ways.append(f"--micro-batch-tokens {fitting} (does not change the result)")
     if not checkpointing:
         ways.append("--gradient-checkpointing (a third more time)")
     ways.append("a smaller model")

@@ -76,7 +76,15 @@ class Run:
 
 
 def checked(config: TrainConfig) -> TrainConfig:
-    """The settings with all of the objective's hyperparameters, checked before anything loads."""
+    """The settings with all of the objective's hyperparameters, checked before anything loads.
+
+    Raises:
+        ConfigError: a value of the wrong type or out of range; names the flag.
+    """
+    try:
+        config = msgspec.convert(msgspec.to_builtins(config), TrainConfig)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"a setting cannot be used: {error}", where="TrainConfig") from error
     return msgspec.structs.replace(config, hyper=validate(config.objective, config.hyper))
 
 
@@ -96,8 +104,11 @@ def prepare_run(
     for note in data.report.lines():
         display.say(note)
     mismatch = "mismatched_kl" in needs
-    examples = make_examples(data.groups, data.encoded, mismatch=mismatch)
-    held_out = make_examples(held_out_data.groups, held_out_data.encoded, mismatch=mismatch) if held_out_data else []
+    aside = held_out_data.encoded if held_out_data else []
+    examples = make_examples(data.groups, data.encoded, mismatch=mismatch, others=aside)
+    held_out = (
+        make_examples(held_out_data.groups, aside, mismatch=mismatch, others=data.encoded) if held_out_data else []
+    )
     plan = plan_steps(
         [example.tokens for example in examples],
         seed=config.seed,
@@ -106,7 +117,7 @@ def prepare_run(
         tokens_per_step=config.tokens_per_step,
         batch_size=config.batch_size,
     )
-    _check_memory(config, policy, examples, display)
+    _check_memory(config, policy, examples, plan, display)
     reference = None
     if "reference" in needs or mismatch:
         reference = Reference(policy.fingerprint(), LogprobCache())
@@ -118,7 +129,7 @@ def prepare_run(
         held_out=held_out,
         prompts=_fixed_prompts(held_out, config.samples) if "reward" not in needs else [],
         plan=plan,
-        fingerprint=_fingerprint(policy, examples, plan),
+        fingerprint=_fingerprint(policy, [*examples, *held_out], plan),
         findings=findings,
         start=lambda: starting_weights(policy, lambda: _load(config, reward=False, lora=False)),
     )
@@ -263,25 +274,25 @@ def _fixed_prompts(held_out: Sequence[Example], count: int) -> list[Group]:
     return list(by_prompt.values())[:count]
 
 
-def _check_memory(config: TrainConfig, policy: Policy, examples: Sequence[Example], display: Display) -> None:
+def _check_memory(
+    config: TrainConfig, policy: Policy, examples: Sequence[Example], plan: list[list[int]], display: Display
+) -> None:
+    costs = [policy.cost(example.rows, example.longest, shared_tokens(example.encoded)) for example in examples]
+    largest_step = max(sum(costs[index] for index in step) for step in plan)
     estimate = estimate_memory(
         policy,
-        micro_batch_tokens=config.micro_batch_tokens,
-        longest=max(policy.cost(example.rows, example.longest, shared_tokens(example.encoded)) for example in examples),
+        tokens=max(max(costs), min(config.micro_batch_tokens, largest_step)),
         checkpointing=config.gradient_checkpointing,
     )
     display.say(f"log-probs: {policy.engine.note}")
     display.say(f"memory: {estimate}")
-    require_memory(
-        estimate,
-        lora=config.lora_r > 0,
-        checkpointing=config.gradient_checkpointing,
-        micro_batch_tokens=config.micro_batch_tokens,
-    )
+    require_memory(estimate, lora=config.lora_r > 0, checkpointing=config.gradient_checkpointing, longest=max(costs))
 
 
 def _fingerprint(policy: Policy, examples: Sequence[Example], plan: list[list[int]]) -> str:
     digest = hashlib.blake2b(policy.fingerprint().encode(), digest_size=16)
     digest.update(data_fingerprint(example.encoded for example in examples).encode())
+    for example in examples:
+        digest.update(msgspec.json.encode(example.group.feedback))
     digest.update(msgspec.json.encode(plan))
     return digest.hexdigest()

@@ -82,6 +82,8 @@ def run_training(
     if status == "unfinished" and not fresh:
         directory.require_same(config)
     run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
+    if status == "unfinished" and not fresh:
+        directory.require_same(run.config)
     if fresh and status != "new" and distributed.rank() == 0:
         directory.clear()
     distributed.barrier()
@@ -228,7 +230,8 @@ class _Session:
         if step == total or (self.config.eval_every and step % self.config.eval_every == 0):
             self._measure(step, log)
         requested = self.stop.requested()
-        if requested is not None or step == total or (self.config.save_every and step % self.config.save_every == 0):
+        every = max(1, total // 10) if self.config.save_every is None else self.config.save_every
+        if requested is not None or step == total or (every and step % every == 0):
             self._checkpoint(step)
         if requested is not None and step < total:
             raise Interrupted(
