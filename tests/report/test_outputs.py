@@ -69,6 +69,15 @@ def test_page_shows_verdict_axes_curves_samples_and_how_to_repeat(written: dict[
     assert "#0c0d" not in page, "a stand-in colour of the drawings was left"
 
 
+def test_a_bare_score_of_an_item_is_called_a_score(good_run: Path, tmp_path: Path) -> None:
+    record = json.loads((good_run / "evaluation.json").read_text())
+    record["examples"] = [{"prompt": "p", "before": "a", "after": "b", "scores": {"before": 0.25, "after": 1.0}}]
+    (good_run / "evaluation.json").write_text(json.dumps(record))
+    (good_run / "metrics.jsonl").unlink()
+    page = texts((good_run,), tmp_path / "report")[".html"]
+    assert '<dt dir="auto">score</dt><dd>0.250</dd>' in page
+
+
 def test_the_same_input_gives_the_same_bytes(runs: tuple[Path, Path], written: dict[str, str], tmp_path: Path) -> None:
     assert texts(runs[:1], tmp_path / "again") == written
 

@@ -121,7 +121,7 @@ def _scores_of(item: Mapping[str, Any], side: str) -> dict[str, float]:
         return {}
     inner = scores.get(side)
     if side:
-        return numbers_of(inner) if isinstance(inner, Mapping) else numbers_of({side: inner})
+        return numbers_of(inner) if isinstance(inner, Mapping) else numbers_of({"score": inner})
     return numbers_of({key: value for key, value in scores.items() if key not in ("before", "after")})
 
 
