@@ -247,3 +247,11 @@ def test_progress_counts_every_group() -> None:
     groups = [pair(f"p{i}", "a", "b") for i in range(5)]
     prepare(Dataset.of(groups), needs=DPO, encoder=ByteEncoder(), max_length=None, progress=seen.append)
     assert sum(seen) == 5
+
+
+def test_a_row_of_the_wrong_kind_says_what_it_has_and_what_is_needed() -> None:
+    labelled = Group("p", (Response("a"),), (Feedback("dataset", labels=(True,)),), origin=Origin("a.jsonl", 1))
+    bare = Group("q", (Response("b"),), origin=Origin("a.jsonl", 2))
+    report = check(Dataset(groups=[labelled, bare]), needs=("policy", "reference", "mask", "prefer"))
+    messages = [finding.message for finding in report.findings if finding.kind == "nothing usable"]
+    assert messages == ["the row has labels, the objective learns from preferences"]

@@ -187,7 +187,7 @@ def _examine(
         groups.append(group)
     faults.extend(check_groups(groups, encoded))
     cleaned = clean(groups, encoded, faults, needs)
-    useless = [_nothing_usable(group) for group in adapted.left_out]
+    useless = [_nothing_usable(group, needs) for group in adapted.left_out]
     problems = [*dataset.problems, *useless, *(one.problem for one in faults)]
     lost = [problem.kind for problem in (*dataset.problems, *useless) if problem.lost]
     report = DataReport(
@@ -228,8 +228,23 @@ def _encode(
     return encoded, faults
 
 
-def _nothing_usable(group: Group) -> Problem:
-    message = "the row carries nothing that the objective can use"
+_KINDS = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
+"""What the feedback tensors of the vocabulary are made from, in words."""
+
+
+def _nothing_usable(group: Group, needs: Sequence[str]) -> Problem:
+    """What the row has, and what the objective would need."""
+    given = {
+        "preferences": any(group.preferences()),
+        "labels": any(one.labels is not None for one in group.feedback),
+        "scores": any(one.scores for one in group.feedback),
+        "probabilities": any(one.distribution is not None for one in group.feedback),
+    }
+    found = [kind for kind, there in given.items() if there]
+    if not found:
+        found = ["responses without feedback" if group.responses else "a prompt without responses"]
+    wanted = [_KINDS[need] for need in needs if need in _KINDS] or ["responses"]
+    message = f"the row has {' and '.join(found)}, the objective learns from {' and '.join(wanted)}"
     return problem_at(group.origin, "nothing usable", "warning", message, lost=True)
 
 
