@@ -34,6 +34,21 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "step_pairs": "[P,3] detached, every preferred pair of the optimiser step: its weight, and the difference "
         "in summed log-probability under policy and under reference; a row of zeros if there is none",
         "state": "[] by name: what the objective returned as `Terms.state` in the step before, empty at first",
+        "behaviour": "[B,n,T] log-probability of each response token under the policy that sampled it, at the sampling "
+        "temperature, without gradient",
+        "entropy": "[B,n,T] entropy in nats of the policy's distribution at each response token, with gradient",
+        "advantage": "[B,n,T] how much better each token did than expected, from the credit of the round",
+        "value": "[B,n,T] the critic's estimate of the return before each token, with gradient",
+        "old_value": "[B,n,T] the same before the updates of the round, without gradient",
+        "returns": "[B,n,T] the value's target, from the credit of the round",
+        "cost": "[B,n] the score named `cost` of each response; 0 where none is given",
+        "cost_value": "[B,n,T] the critic's estimate of the cost to come, with gradient",
+        "old_cost_value": "[B,n,T] the same before the updates of the round, without gradient",
+        "cost_returns": "[B,n,T] the cost value's target, from the credit of the round",
+        "baseline": "[B,n] the score named `baseline`: that of the greedy response, the same for a whole group",
+        "finished": "[B,n] 1.0 where the response ended by itself, 0.0 where it hit the length limit",
+        "step_score": "[B,n,T] score of the step that ends at this token; 0 elsewhere",
+        "step_end": "[B,n,T] 1.0 where a step with a score ends",
     }
 )
 """Every name an objective may take positionally, with its shape and meaning."""
