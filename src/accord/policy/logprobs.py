@@ -146,18 +146,31 @@ def _chunked(
     finished: Callable[[Tensor], Tensor],
     statistics: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
 ) -> tuple[Tensor, ...]:
-    """Statistics `[N]` of any head's finished logits, a chunk of positions at a time; recomputed backward if many."""
+    """Statistics `[N]` of any head's finished logits, a chunk of positions at a time."""
     weight: Any = head.weight
-    row_bytes = 4 * int(weight.shape[0])
-    chunk = max(1, CHUNK_BYTES // row_bytes)
-    recompute = torch.is_grad_enabled() and row_bytes * len(selected) > KEEP_BYTES
 
     def part(states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
         return statistics(finished(head(states)), targets)
 
+    return in_chunks(part, selected, target, position_bytes=4 * int(weight.shape[0]))
+
+
+def in_chunks(
+    part: Callable[[Tensor, Tensor], tuple[Tensor, ...]], one: Tensor, other: Tensor, *, position_bytes: int
+) -> tuple[Tensor, ...]:
+    """A function of two aligned tensors `[N,...]`, a chunk of positions at a time; recomputed backward if many.
+
+    Args:
+        part: its result for a chunk of both, `[n]` each.
+        one: `[N,...]`.
+        other: `[N,...]`.
+        position_bytes: memory that the function takes for a position.
+    """
+    chunk = max(1, CHUNK_BYTES // position_bytes)
+    recompute = torch.is_grad_enabled() and position_bytes * len(one) > KEEP_BYTES
     parts = []
-    for states, targets in zip(torch.split(selected, chunk), torch.split(target, chunk), strict=True):
-        parts.append(checkpoint(part, states, targets, use_reentrant=False) if recompute else part(states, targets))
+    for first, second in zip(torch.split(one, chunk), torch.split(other, chunk), strict=True):
+        parts.append(checkpoint(part, first, second, use_reentrant=False) if recompute else part(first, second))
     return tuple(torch.cat(of_chunks) for of_chunks in zip(*parts, strict=True))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,17 @@ from torch import Tensor, nn
 
 from accord.errors import ModelError
 from accord.policy.chat import Renderer
+from accord.policy.divergences import Measure, Side, token_divergences
 from accord.policy.engine.probe import PADDED, Engine
 from accord.policy.fingerprint import weights_fingerprint
 from accord.policy.heads import RewardHead, save_reward_model
-from accord.policy.logprobs import Finish, hidden_states, token_logprobs, token_logprobs_and_entropies
+from accord.policy.logprobs import (
+    Finish,
+    hidden_states,
+    token_logprobs,
+    token_logprobs_and_entropies,
+    vocabulary_size,
+)
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
 from accord.record import Encoded
 
@@ -102,6 +109,36 @@ class Policy:
         with self.precision():
             return token_logprobs_and_entropies(self.model, rows, self.finish, temperature=temperature)
 
+    def divergences(
+        self, batch: Sequence[Encoded] | Rows, other: Policy | None, measure: Measure, *, temperature: float = 1.0
+    ) -> Tensor:
+        """How far each trained token's distribution is from a frozen model's, `[B,n,T]` float32.
+
+        Args:
+            batch: Groups, or their rows.
+            other: a policy with the same vocabulary, for which no gradient is made; `None` is this policy's own
+                start, its adapters disabled, only under LoRA.
+            measure: of log-softmax under this policy and under the other, both `[N,V]` float32, to `[N]`. It is called
+                chunk by chunk, and perhaps again in the backward pass.
+            temperature: divides both models' logits.
+
+        Raises:
+            ModelError: the vocabularies differ in size.
+        """
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        own = Side(self.model, rows, self.finish, self.precision)
+        if other is None:
+            return token_divergences(own, replace(own, context=self._start), measure, temperature=temperature)
+        sizes = vocabulary_size(self.model), vocabulary_size(other.model)
+        if len(set(sizes)) > 1:
+            raise ModelError(
+                f"it predicts {sizes[1]} tokens and {self.source} predicts {sizes[0]}",
+                where=other.source,
+                mend="Compare models that share a tokenizer.",
+            )
+        theirs = Side(other.model, other.rows(rows.batch), other.finish, other.precision)
+        return token_divergences(own, theirs, measure, temperature=temperature)
+
     def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
         """The reward head's output after the last token of every response, `[B,n]` float32."""
         if self.reward_head is None:
@@ -117,6 +154,11 @@ class Policy:
         """A context in which the model is its own start: adapters disabled. Only under LoRA."""
         context: AbstractContextManager[Any] = self.model.disable_adapter()
         return context
+
+    @contextmanager
+    def _start(self) -> Iterator[None]:
+        with self.start(), self.precision():
+            yield
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes, by a stable name; tied weights appear once."""

@@ -46,6 +46,7 @@ class Rows:
     """What the model reads, and which of its outputs predict which token.
 
     Attributes:
+        batch: the Groups themselves.
         input_ids: `[R,L]` rows; tokens that predict nothing are not fed.
         layout: how to read a shared row; `None` for padded rows.
         place: `[N]` index into the flat `[R*L]` positions whose output predicts the token.
@@ -57,6 +58,7 @@ class Rows:
         valid: `[B,n]` 1.0 where there is a response with at least one trained token.
     """
 
+    batch: tuple[Encoded, ...]
     input_ids: Tensor
     layout: Layout | None
     place: Tensor
@@ -202,6 +204,7 @@ def _rows(
         return torch.tensor(values, dtype=torch.long, device=device)
 
     return Rows(
+        batch=tuple(batch),
         input_ids=torch.tensor(ids, dtype=torch.long, device=device),
         layout=layout,
         place=tensor(place),
