@@ -149,6 +149,7 @@ def _is_usable(group: Group, needs: Sequence[str]) -> bool:
         "prefer": any(True for _ in group.preferences()),
         "label": any(group.labels()),
         "score": any(score is not None for score in main_scores(group)),
+        "step_score": any(score is not None for row in group.step_scores() or () for score in row),
     }
     return bool(group.responses) and all(carried.get(need, True) for need in needs)
 
@@ -229,6 +230,7 @@ def _encode(
 
 
 _KINDS = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
+_KINDS |= {"step_score": "steps labelled from 0 to 1", "scores": "scores", "preferences": "preferences"}
 """What the feedback tensors of the vocabulary are made from, in words."""
 
 
@@ -239,6 +241,7 @@ def _nothing_usable(group: Group, needs: Sequence[str]) -> Problem:
         "labels": any(one.labels is not None for one in group.feedback),
         "scores": any(one.scores for one in group.feedback),
         "probabilities": any(one.distribution is not None for one in group.feedback),
+        "step scores": any(one.step_scores is not None for one in group.feedback),
     }
     found = [kind for kind, there in given.items() if there]
     if not found:
@@ -255,6 +258,8 @@ def _kind(group: Group) -> str:
         return "labels"
     if any(feedback.scores for feedback in group.feedback):
         return "scores"
+    if group.step_scores() is not None:
+        return "step scores"
     return "demonstrations" if group.responses else "prompts"
 
 

@@ -72,7 +72,7 @@ def fit(
                 message = f"with its prompt has {total} tokens, over {max_length}{leaves}"
                 found.setdefault("overlong", []).append((place, message))
                 continue
-            kept[place] = EncodedResponse(response.tokens[:room], response.trained[:room])
+            kept[place] = response.first(room)
             responses[place] = _cut(responses[place], kept[place])
             found.setdefault("cut response", []).append((place, f"is cut from {len(response.tokens)} to {room} tokens"))
         elif not any(response.trained):

@@ -21,6 +21,7 @@ from accord.record.convert import (
     score_name,
 )
 from accord.record.types import Feedback, Group
+from accord.record.values import preferences_on, value_names
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,9 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
         groups: the data.
         needs: names of the tensors that the objective takes (`accord.objectives.vocabulary`). `prefer` is taken from
             preferences, else scores, else labels; `label` from labels, else from what gives preferences; `score` from
-            scores; `distribution` from probabilities, else from what gives preferences; an objective that needs none of
-            them trains on the best, the desirable or the only responses.
+            scores; `distribution` from probabilities, else from what gives preferences; `scores`, `preferences` from
+            every score, and every axis of preferences, that has a name; `step_score` from step scores between 0 and 1;
+            an objective that needs none of them trains on the best, the desirable or the only responses.
         axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first that has
             what is needed.
     """
@@ -59,7 +61,7 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
     kept: list[Group] = []
     left_out: list[Group] = []
     for group in groups:
-        narrowed, conflicting = _on_axis(group, axis)
+        narrowed, conflicting = (group, False) if "preferences" in needs else _on_axis(group, axis)
         several_axes += conflicting
         adapted: Group | None = narrowed
         for step in steps:
@@ -122,6 +124,23 @@ def _distribution(group: Group, counts: Counter[Callable[..., object]]) -> Group
     return distribution_from_preferences(compared)
 
 
+def _step_labels(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+    judged = [score for row in group.step_scores() or () for score in row if score is not None]
+    return group if judged and all(0 <= score <= 1 for score in judged) else None
+
+
+def _named_scores(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+    return (
+        group
+        if any(score is not None for one in group.feedback for row in one.scores.values() for score in row)
+        else None
+    )
+
+
+def _named_preferences(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+    return group if any(preferences_on(group, name) for name in value_names([group])) else None
+
+
 def _demonstration(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
     if not group.responses:
         return None
@@ -145,6 +164,9 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
     "label": _label,
     "score": _score,
     "distribution": _distribution,
+    "step_score": _step_labels,
+    "scores": _named_scores,
+    "preferences": _named_preferences,
 }
 
 

@@ -157,6 +157,7 @@ def select(group: Group, kept: Sequence[int]) -> Group:
             labels=None if one.labels is None else tuple(one.labels[index] for index in kept),
             scores={name: tuple(row[index] for index in kept) for name, row in one.scores.items()},
             distribution=_renormalised(one.distribution, kept),
+            step_scores=None if one.step_scores is None else tuple(one.step_scores[index] for index in kept),
         )
         for one in group.feedback
     )
@@ -186,6 +187,9 @@ def _joined(groups: Sequence[Group]) -> Group:
                 labels=None if one.labels is None else (*before, *one.labels, *after),
                 scores={name: (*before, *row, *after) for name, row in one.scores.items()},
                 distribution=None,
+                step_scores=None
+                if one.step_scores is None
+                else (*((),) * start, *one.step_scores, *((),) * (total - start - count)),
             )
             for one in group.feedback
         )

@@ -10,10 +10,22 @@ from accord.record.types import Group
 
 
 class EncodedResponse(msgspec.Struct, frozen=True):
-    """The tokens that follow the prompt, and for each whether it is trained (end-of-sequence included)."""
+    """The tokens that follow the prompt.
+
+    Attributes:
+        tokens: their ids, end-of-sequence included.
+        trained: for each whether it is trained.
+        steps: index of the last token of each step, in order.
+    """
 
     tokens: tuple[int, ...]
     trained: tuple[bool, ...]
+    steps: tuple[int, ...] = ()
+
+    def first(self, count: int) -> EncodedResponse:
+        """The response cut after so many tokens, with the steps that end before the cut."""
+        steps = tuple(end for end in self.steps if end < count)
+        return EncodedResponse(self.tokens[:count], self.trained[:count], steps)
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -37,6 +37,8 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
         finished: whether sampling ended by itself; `False` when it hit the length limit. A recorded answer that
             was not sampled counts as finished.
         version: the version (weights fingerprint or step) of the policy that sampled it.
+        steps: where its steps end, as character offsets in `text`, increasing; a step includes the line break that
+            ends it. What follows the last is no step.
         meta: anything else worth keeping (model name, annotator notes).
     """
 
@@ -46,6 +48,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
     logprobs: tuple[float, ...] | None = None
     finished: bool = True
     version: str | None = None
+    steps: tuple[int, ...] = ()
     meta: dict[str, Any] = {}
 
 
@@ -74,6 +77,8 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
         scores: named values, each with one number (or `None` for missing) a response. `"overall"` is the
             one that is used when a single score is asked for.
         distribution: a probability for each response (soft listwise feedback).
+        step_scores: for each response a number for each of its `steps`, in order (`None`: not judged). A label is 1
+            (good) or 0 (bad), a doubtful one is in between; a process reward is any number.
         meta: anything else (rationale, agreement, principle).
     """
 
@@ -83,6 +88,7 @@ class Feedback(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: tuple[bool | None, ...] | None = None
     scores: dict[str, tuple[float | None, ...]] = {}
     distribution: tuple[float, ...] | None = None
+    step_scores: tuple[tuple[float | None, ...], ...] | None = None
     meta: dict[str, Any] = {}
 
 
@@ -142,6 +148,16 @@ class Group(msgspec.Struct, frozen=True, omit_defaults=True):
         """The probability of each response (mean over the sources that give one), or `None` if no source does."""
         given = [feedback.distribution for feedback in self.feedback if feedback.distribution is not None]
         return tuple(sum(column) / len(given) for column in zip(*given, strict=True)) if given else None
+
+    def step_scores(self) -> tuple[tuple[float | None, ...], ...] | None:
+        """A number for each step of each response (mean over the sources that give it), or `None` if no source does."""
+        given = [feedback.step_scores for feedback in self.feedback if feedback.step_scores is not None]
+        if not given:
+            return None
+        return tuple(
+            tuple(map(_mean_of_given, zip(*(rows[index] for rows in given if rows[index]), strict=True)))
+            for index in range(len(self.responses))
+        )
 
     def messages(self) -> tuple[Message, ...]:
         """The prompt as messages; plain text becomes one user turn."""

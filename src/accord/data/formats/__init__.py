@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from accord.data.formats import demonstrations, hh, openassistant, own, pairs, ranked, safe_rlhf, ultrafeedback
+from accord.data.formats import (
+    demonstrations,
+    hh,
+    openassistant,
+    own,
+    pairs,
+    ranked,
+    safe_rlhf,
+    steps,
+    ultrafeedback,
+)
 from accord.data.formats.base import Format, Item, each
 from accord.data.formats.chat import is_messages
 from accord.data.rows import Row, names_of
@@ -72,6 +82,10 @@ FORMATS: tuple[Format, ...] = (
         ("prompt", "responses", "probs"),
         each(ranked.probabilities),
         ranked.is_list_of_text,
+    ),
+    Format("labelled steps", ("prompt", "completions", "labels"), each(steps.listed), steps.is_list_of_steps),
+    Format(
+        "Math-Shepherd", ("input", "label"), each(steps.tagged), steps.is_tagged, f"steps end with {steps.STEP_TAG}"
     ),
     Format("labelled completions", ("prompt", "completion", "label"), each(demonstrations.labelled("completion"))),
     Format("labelled responses", ("prompt", "response", "label"), each(demonstrations.labelled("response"))),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -34,6 +35,9 @@ def _faults(group: Group) -> Iterator[str]:
     for index, response in enumerate(group.responses):
         if response.logprobs is not None and len(response.logprobs) != len(response.tokens or ()):
             yield f"response {index} has {len(response.logprobs)} log-probabilities for its tokens"
+        bounds = (0, *response.steps, len(response.text) + 1)
+        if any(start >= end for start, end in pairwise(bounds)):
+            yield f"the steps of response {index} end at {list(response.steps)}, not in order within its text"
     for feedback in group.feedback:
         for preference in feedback.preferences:
             if not (0 <= preference.better < count and 0 <= preference.worse < count):
@@ -46,8 +50,22 @@ def _faults(group: Group) -> Iterator[str]:
             yield f"{len(feedback.labels)} labels for {count} responses"
         if feedback.distribution is not None and len(feedback.distribution) != count:
             yield f"{len(feedback.distribution)} probabilities for {count} responses"
+        if feedback.step_scores is not None:
+            yield from _step_faults(group, feedback.step_scores)
         for name, values in feedback.scores.items():
             if len(values) != count:
                 yield f"score {name!r} has {len(values)} values for {count} responses"
             if any(value is not None and not math.isfinite(value) for value in values):
                 yield f"score {name!r} is NaN or infinite; write null where it is missing"
+
+
+def _step_faults(group: Group, rows: Sequence[Sequence[float | None]]) -> Iterator[str]:
+    if len(rows) != len(group.responses):
+        yield f"step scores of {len(rows)} responses, where there are {len(group.responses)}"
+        return
+    for index, (row, response) in enumerate(zip(rows, group.responses, strict=True)):
+        # A response that a source does not judge has an empty row.
+        if row and len(row) != len(response.steps):
+            yield f"{len(row)} step scores for the {len(response.steps)} steps of response {index}"
+        if any(value is not None and not math.isfinite(value) for value in row):
+            yield f"a step score of response {index} is NaN or infinite; write null where it is missing"
