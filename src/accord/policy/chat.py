@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -40,7 +41,8 @@ class Renderer:
     or response that spells out `<|im_end|>` is tokenised as those characters.
 
     A response is trained whole, its end of turn included, and nothing after it. Responses that carry sampled tokens
-    which this tokenizer reads as their text keep exactly those tokens.
+    which this tokenizer reads as their text keep exactly those tokens. The steps of a response are tokenised
+    separately, so that each ends with a token of its own; of sampled ones, a step ends with the one that completes it.
 
     Args:
         tokenizer: a transformers tokenizer.
@@ -157,10 +159,10 @@ class Renderer:
         if not self._is_chat(group.prompt):
             if response.context:
                 raise _at(group.origin, "a response of several turns follows a plain-text prompt; pass --chat on")
-            return _trained(self._answer(group.prompt, response, lead="", anchor="\n", turns=None))
+            return self._answer(group.prompt, response, lead="", anchor="\n", turns=None)
         turns = self._turn_format()
         if not response.context:
-            return _trained(self._answer(group.prompt, response, lead=turns.lead, anchor=turns.anchor, turns=turns))
+            return self._answer(group.prompt, response, lead=turns.lead, anchor=turns.anchor, turns=turns)
         return self._conversation(group, response, turns)
 
     def _conversation(self, group: Group, response: Response, turns: TurnFormat) -> EncodedResponse:
@@ -186,6 +188,7 @@ class Renderer:
         given = [Response(m.content) for m in response.context if m.role == "assistant"]
         tokens: list[int] = []
         trained: list[bool] = []
+        steps: tuple[int, ...] = ()
         for index, (before, answer) in enumerate(zip(between, [*given, response], strict=True)):
             if index:
                 end = self._encoder.through_marker(before) if turns.end is not None else ""
@@ -193,21 +196,45 @@ class Renderer:
             lead = turns.lead if before.endswith(turns.lead) else ""
             context = self._encoder.encode(before.removesuffix(lead))
             own = self._answer(group.prompt, answer, lead=lead, anchor=turns.anchor, turns=turns)
-            tokens += [*context, *own]
-            trained += [False] * len(context) + [True] * len(own)
-        return EncodedResponse(tuple(tokens), tuple(trained))
+            steps = tuple(len(tokens) + len(context) + end for end in own.steps)  # only the last answer has any
+            tokens += [*context, *own.tokens]
+            trained += [False] * len(context) + [True] * len(own.tokens)
+        return EncodedResponse(tuple(tokens), tuple(trained), steps)
 
     def _answer(
         self, prompt: Prompt, response: Response, *, lead: str, anchor: str, turns: TurnFormat | None
-    ) -> tuple[int, ...]:
-        """The ids of one assistant turn, its end included."""
+    ) -> EncodedResponse:
+        """The ids of one assistant turn, its end included, and where its steps end."""
         if response.tokens is not None and self._reads_as(response.tokens, response.text, prompt):
-            return response.tokens
-        text = response.text if turns is None else turns.with_lead(lead, response.text)
-        ids = tuple(self._encoder.encode(self._encoder.hide(text), after=anchor))
+            return _trained(response.tokens, self._steps_of_sampled(response.tokens, response, prompt))
+        text, places = response.text, response.steps
+        if turns is not None:
+            text, places = turns.with_lead(lead, response.text), turns.places(lead, response.text, response.steps)
+        ids, steps = self._in_steps(text, places, anchor)
         if not response.finished:
-            return ids
-        return ids + (self._text_end() if turns is None else self._turn_end)
+            return _trained(ids, steps)
+        return _trained(ids + (self._text_end() if turns is None else self._turn_end), steps)
+
+    def _in_steps(self, text: str, places: Sequence[int], anchor: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The ids of a text whose steps are tokenised separately, so that no token reaches across, and their ends."""
+        ids: list[int] = []
+        ends: list[int] = []
+        start = 0
+        for place in places:
+            ids += self._encoder.encode(self._encoder.hide(text[start:place]), after="\n" if start else anchor)
+            ends.append(max(0, len(ids) - 1))
+            start = place
+        ids += self._encoder.encode(self._encoder.hide(text[start:]), after="\n" if start else anchor)
+        return tuple(ids), tuple(ends)
+
+    def _steps_of_sampled(self, tokens: Sequence[int], response: Response, prompt: Prompt) -> tuple[int, ...]:
+        """The first sampled token with which the text reaches the end of each step."""
+
+        def length(count: int) -> int:
+            return len(self.text_of(tokens[:count], prompt=prompt))
+
+        counts = range(len(tokens) + 1)
+        return tuple(max(0, bisect_left(counts, place, key=length) - 1) for place in response.steps)
 
     def _reads_as(self, tokens: tuple[int, ...], text: str, prompt: Prompt) -> bool:
         return self.text_of(tokens, prompt=prompt) == text
@@ -250,8 +277,8 @@ def _messages(prompt: Prompt) -> tuple[Message, ...]:
     return (Message("user", prompt),) if isinstance(prompt, str) else prompt
 
 
-def _trained(tokens: tuple[int, ...]) -> EncodedResponse:
-    return EncodedResponse(tokens, (True,) * len(tokens))
+def _trained(tokens: tuple[int, ...], steps: tuple[int, ...]) -> EncodedResponse:
+    return EncodedResponse(tokens, (True,) * len(tokens), steps)
 
 
 def _at(origin: Origin | None, what: str) -> DataError:

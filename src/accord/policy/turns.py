@@ -36,9 +36,17 @@ class TurnFormat:
 
     def with_lead(self, lead: str, text: str) -> str:
         """The text as the template would write it, unless it brings its own opening (recorded reasoning)."""
+        return self._lead(lead, text) + (text.strip() if self.strips else text)
+
+    def places(self, lead: str, text: str, offsets: Sequence[int]) -> tuple[int, ...]:
+        """Offsets in a text as offsets in what `with_lead` makes of it."""
+        skipped = len(text) - len(text.lstrip()) if self.strips else 0
+        start, end = len(self._lead(lead, text)), len(self.with_lead(lead, text))
+        return tuple(min(start + max(0, offset - skipped), end) for offset in offsets)
+
+    def _lead(self, lead: str, text: str) -> str:
         opening = lead.split()[:1]
-        own = bool(opening) and text.lstrip().startswith(opening[0])
-        return ("" if own else lead) + (text.strip() if self.strips else text)
+        return "" if opening and text.lstrip().startswith(opening[0]) else lead
 
 
 def render(
