@@ -126,7 +126,7 @@ def test_the_loop_hands_state_to_the_next_step(make_task: MakeTask) -> None:
     optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
     used, left = [], []
     for update in optimise(
-        task, [examples] * 3, optimizer, learning_rate=lambda _: 1e-3, max_grad_norm=0.0, micro_batch_tokens=300
+        task, enumerate([examples] * 3), optimizer, learning_rate=lambda _: 1e-3, max_grad_norm=0.0, micro_batch_tokens=300
     ):
         total, count = update.result.metrics["multiplier"]
         used.append(total / count)
@@ -214,7 +214,9 @@ def test_thirty_steps_lower_the_loss(name: str, make_task: MakeTask) -> None:
     steps = [examples] * 30
     losses = [
         update.result.loss
-        for update in optimise(task, steps, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000)
+        for update in optimise(
+            task, enumerate(steps), optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000
+        )
     ]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -228,5 +230,6 @@ def test_swapped_preferences_learn_the_opposite(make_task: MakeTask) -> None:
     optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
     rate = learning_rate_schedule(3e-3, 20, schedule="constant", warmup=0)
     backwards = make_examples(swapped, [example.encoded for example in examples], mismatch=False)
-    list(optimise(task, [backwards] * 20, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000))
+    steps = enumerate([backwards] * 20)
+    list(optimise(task, steps, optimizer, learning_rate=rate, max_grad_norm=1.0, micro_batch_tokens=10_000))
     assert run_step(task, examples, micro_batch_tokens=10_000, backward=False).loss > math.log(2)

@@ -140,7 +140,7 @@ def _train(
     task = Task(resolve("sft"), {}, policy)
     updates = optimise(
         task,
-        itertools.islice(batches(policy, seed=seed, documents_per_step=documents_per_step), steps),
+        enumerate(itertools.islice(batches(policy, seed=seed, documents_per_step=documents_per_step), steps)),
         make_optimizer(policy.trainable(), weight_decay=0.01, betas=(0.9, 0.98)),
         learning_rate=learning_rate_schedule(learning_rate, steps, schedule="cosine", warmup=min(100, steps)),
         max_grad_norm=1.0,

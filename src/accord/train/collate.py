@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 
 import torch
@@ -18,12 +18,15 @@ from accord.record import Encoded, EncodedResponse, Group
 class Example:
     """A Group with its token ids, and where an objective compares with them, mismatched ids.
 
-    `mismatched` holds this Group's prompt with another Group's responses (KTO's reference point).
+    `mismatched` holds this Group's prompt with another Group's responses (KTO's reference point). `given` holds what
+    was computed of each response token beforehand, by its name in the vocabulary, `[n,T]`: the advantages of an online
+    round, and the log-probs that go with them.
     """
 
     group: Group
     encoded: Encoded
     mismatched: Encoded | None = None
+    given: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -86,8 +89,29 @@ def _mismatched(ids: Encoded, other: Encoded, limit: int) -> Encoded:
 
 def feedback_tensors(groups: Sequence[Group], width: int, names: Sequence[str]) -> dict[str, Tensor]:
     """The named feedback tensors, folded `[B,n]` (`prefer` is `[B,n,n]`), zero where nothing is given."""
-    makers = {"prefer": _prefer, "label": _label, "score": _score, "scored": _scored, "distribution": _distribution}
+    makers = {
+        "prefer": _prefer,
+        "label": _label,
+        "score": _score,
+        "scored": _scored,
+        "distribution": _distribution,
+        "cost": _cost,
+        "baseline": _baseline,
+        "finished": _finished,
+    }
     return {name: makers[name](groups, width) for name in names if name in makers}
+
+
+def given_tensors(examples: Sequence[Example], shape: Sequence[int], names: Sequence[str]) -> dict[str, Tensor]:
+    """The named tensors that the examples bring with them, folded `[B,n,T]`, zero where there is no token."""
+    found = {}
+    for name in names:
+        if any(name in example.given for example in examples):
+            found[name] = torch.zeros(*shape)
+            for b, example in enumerate(examples):
+                rows, tokens = example.given[name].shape
+                found[name][b, :rows, :tokens] = example.given[name]
+    return found
 
 
 def _prefer(groups: Sequence[Group], width: int) -> Tensor:
@@ -106,12 +130,28 @@ def _label(groups: Sequence[Group], width: int) -> Tensor:
     return label
 
 
-def _score(groups: Sequence[Group], width: int) -> Tensor:
+def _score(groups: Sequence[Group], width: int, name: str = "overall") -> Tensor:
     score = torch.zeros(len(groups), width)
     for b, group in enumerate(groups):
-        for j, value in enumerate(group.scores() or ()):
+        for j, value in enumerate(group.scores(name) or ()):
             score[b, j] = 0.0 if value is None else value
     return score
+
+
+def _cost(groups: Sequence[Group], width: int) -> Tensor:
+    return _score(groups, width, "cost")
+
+
+def _baseline(groups: Sequence[Group], width: int) -> Tensor:
+    return _score(groups, width, "baseline")
+
+
+def _finished(groups: Sequence[Group], width: int) -> Tensor:
+    finished = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, response in enumerate(group.responses):
+            finished[b, j] = float(response.finished)
+    return finished
 
 
 def _scored(groups: Sequence[Group], width: int) -> Tensor:

@@ -14,6 +14,7 @@ Dtype = Literal["fp32", "bf16"]
 Overlong = Literal["drop", "truncate"]
 ChatMode = Literal["auto", "on", "off"]
 Template = Literal["messages", "instruction"]
+Missing = Literal["stop", "drop"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,6 +62,20 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         log_every: steps between lines of the console log; `metrics.jsonl` has every step.
         samples: how many fixed held-out prompts are answered before, during and after training; 0 samples none.
         sample_tokens: longest sampled answer in tokens.
+        reward: what scores sampled answers; given, training goes in rounds of sampling and scoring, and `data` holds
+            prompts. A name with settings (`numeric:tolerance=0.01`), `model:DIRECTORY`, `module:function`, or a URL.
+        n: answers sampled to each prompt; default by method.
+        prompts: prompts a round.
+        passes: how often a round's answers are trained on; default by method, mostly once.
+        max_tokens: longest sampled answer; a longer one is cut and counts as unfinished.
+        temperature: of the sampling; log-probabilities are taken at the same temperature.
+        refill: how often further prompts may replace those whose answers all score alike, in a round; default by
+            method, mostly 0.
+        missing_reward: whether an answer that a reward fails on stops the run or is left out.
+        target_kl: end a round's passes when the policy is this far from the one that sampled, in nats a token.
+        critic: model that the critic starts from, where the method has one: a language or reward model; default the
+            policy's.
+        critic_lr: learning rate of the critic; default ten times the policy's.
         track: further trackers, e.g. `tensorboard`, `wandb`, `trackio`.
         trust_remote_code: run code that comes with the model. Off unless you trust its author.
     """
@@ -103,11 +118,22 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     log_every: int = 10
     samples: int = 8
     sample_tokens: int = 128
+    reward: tuple[str, ...] = ()
+    n: int | None = None
+    prompts: int = 32
+    passes: int | None = None
+    max_tokens: int = 128
+    temperature: float = 1.0
+    refill: int | None = None
+    missing_reward: Missing = "stop"
+    target_kl: float | None = None
+    critic: str | None = None
+    critic_lr: float | None = None
     track: tuple[str, ...] = ()
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "eval_data", "track"):
+        for name in ("data", "eval_data", "reward", "track"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError("is one string, a tuple is expected", where=_flag(name), mend="Write ('it',).")
         for name, low, high in _RANGES:
@@ -147,6 +173,14 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("log_every", 1, _INFINITE),
     ("samples", 0, _INFINITE),
     ("sample_tokens", 1, _INFINITE),
+    ("n", 1, _INFINITE),
+    ("prompts", 1, _INFINITE),
+    ("passes", 1, _INFINITE),
+    ("max_tokens", 1, _INFINITE),
+    ("temperature", _TINY, 100.0),
+    ("refill", 0, _INFINITE),
+    ("target_kl", 0.0, _INFINITE),
+    ("critic_lr", 0.0, 1.0),
 )
 
 

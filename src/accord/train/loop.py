@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,9 +12,14 @@ from torch import nn
 
 from accord.errors import NumericsError
 from accord.train.collate import Example
+from accord.train.config import TrainConfig
 from accord.train.step import StepResult, Task, run_step
 
 Schedule = Literal["cosine", "linear", "constant"]
+
+
+CRITIC_FACTOR = 10.0
+"""The critic's learning rate as a multiple of the policy's, where none is given: its heads start from nothing."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +34,12 @@ class Update:
 
 def optimise(
     task: Task,
-    steps: Iterable[Sequence[Example]],
+    steps: Iterable[tuple[int, Sequence[Example]]],
     optimizer: torch.optim.Optimizer,
     *,
     learning_rate: Callable[[int], float],
     max_grad_norm: float,
     micro_batch_tokens: int,
-    first: int = 0,
 ) -> Iterator[Update]:
     """Take one optimiser step for each item of `steps`, and yield what it did.
 
@@ -44,21 +48,20 @@ def optimise(
 
     Args:
         task: objective, policy and reference.
-        steps: the examples of each step.
-        optimizer: over `task.policy.trainable()`.
+        steps: the number of each step, counted from 0, and its examples.
+        optimizer: over `task.trainable()`, from `make_optimizer`.
         learning_rate: the rate of a step, counted from 0.
         max_grad_norm: clipping threshold of the global norm; 0 switches it off.
         micro_batch_tokens: tokens that go through the model at once.
-        first: steps already taken, after a resume.
 
     Raises:
         NumericsError: a loss or the gradient is not finite; no update is made.
     """
-    parameters = list(task.policy.trainable().values())
-    for step, examples in enumerate(steps, start=first):
+    parameters = list(task.trainable().values())
+    for step, examples in steps:
         rate = learning_rate(step)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         optimizer.zero_grad(set_to_none=True)
         result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=True)
         norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf))
@@ -74,13 +77,42 @@ def optimise(
 
 
 def make_optimizer(
-    parameters: dict[str, nn.Parameter], *, weight_decay: float, betas: tuple[float, float]
+    parameters: Mapping[str, nn.Parameter],
+    *,
+    weight_decay: float,
+    betas: tuple[float, float],
+    critic_factor: float = 1.0,
 ) -> torch.optim.AdamW:
-    """AdamW with decay on matrices only: decaying gains and biases moves them towards zero for no benefit."""
-    matrices = [p for p in parameters.values() if p.ndim >= 2]
-    vectors = [p for p in parameters.values() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, betas=betas)
+    """AdamW with decay on matrices only: decaying gains and biases moves them towards zero for no benefit.
+
+    Args:
+        parameters: what is trained, by name.
+        weight_decay: decoupled decay of the matrices.
+        betas: decay of the moments.
+        critic_factor: the critic's learning rate as a multiple of the policy's.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault((name.startswith("critic"), parameter.ndim >= 2), []).append(parameter)
+    return torch.optim.AdamW(
+        [
+            {
+                "params": members,
+                "weight_decay": weight_decay if matrices else 0.0,
+                "rate_factor": critic_factor if critic else 1.0,
+            }
+            for (critic, matrices), members in groups.items()
+        ],
+        lr=0.0,
+        betas=betas,
+    )
+
+
+def critic_factor(config: TrainConfig) -> float:
+    """The critic's learning rate as a multiple of the policy's."""
+    if config.critic_lr is None or not config.lr:
+        return CRITIC_FACTOR
+    return config.critic_lr / config.lr
 
 
 def learning_rate_schedule(peak: float, total: int, *, schedule: Schedule, warmup: float) -> Callable[[int], float]:

@@ -24,6 +24,7 @@ PREFERENCE_ACCURACY = "preference accuracy"
 LABEL_MARGIN = "labelled log-prob"
 RESPONSE_LOGPROB = "log-prob per token"
 SAMPLED_LENGTH = "response length"
+REWARD = "reward"
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,11 @@ def measure_held_out(task: Task, examples: Sequence[Example], *, micro_batch_tok
       reward, for a reward model). A tie counts one half.
     - With labels: the mean log-prob per token, counted negative for undesirable responses, weighted by the labels.
     - Otherwise: the mean log-prob per token of the responses.
+
+    Without examples there is nothing to measure.
     """
+    if not examples:
+        return Measurement()
     result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=False)
     axis = _held_out_axis(task, examples, micro_batch_tokens)
     return Measurement(numbers(result, "eval/"), [axis] if axis.values else [])
@@ -104,7 +109,11 @@ def _axis_name(task: Task) -> str:
 
 
 def _cluster(example: Example) -> str:
-    return hashlib.blake2b(repr(example.encoded.prompt).encode(), digest_size=8).hexdigest()
+    return _digest(repr(example.encoded.prompt))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def sample_answers(
@@ -168,6 +177,23 @@ def answered(prompts: Sequence[Sequence[int]], answers: Sequence[Sampled]) -> li
         for prompt, answer in zip(prompts, answers, strict=True)
         if answer.tokens
     ]
+
+
+def measure_rewards(examined: Sequence[Group]) -> Measurement:
+    """The mean of every score of answers to held-out prompts, and the overall one of each prompt for comparison."""
+    rows: dict[str, list[float]] = {}
+    overall: list[tuple[str, float]] = []
+    for group in examined:
+        for name in {name for feedback in group.feedback for name in feedback.scores}:
+            given = [score for score in group.scores(name) or () if score is not None]
+            rows.setdefault(name, []).extend(given)
+            if name == "overall" and given:
+                overall.append((group.prompt_text(), sum(given) / len(given)))
+    line = {f"eval/{REWARD if name == 'overall' else f'{REWARD}/{name}'}": sum(v) / len(v) for name, v in rows.items() if v}
+    if not overall:
+        return Measurement(line)
+    axis = Axis(REWARD, [value for _, value in overall], [_digest(prompt) for prompt, _ in overall])
+    return Measurement(line, [axis])
 
 
 def distinct_bigrams(texts: Sequence[str]) -> float:

@@ -27,9 +27,11 @@ from accord.record import Encoded, Group
 from accord.train import distributed
 from accord.train.collate import Example, make_examples
 from accord.train.config import TrainConfig
+from accord.train.measure import Measurement, measure_held_out
 from accord.train.memory import estimate_memory, require_memory
 from accord.train.plan import micro_batches, plan_steps
 from accord.train.progress import Display
+from accord.train.source import Planned, Source
 from accord.train.step import Task
 
 MAX_LENGTH = 4096
@@ -45,10 +47,10 @@ class Run:
     Attributes:
         config: the settings, resolved: nothing is left to a default that depends on the model.
         task: objective, policy and reference.
-        examples: what is trained on.
-        held_out: what is measured on.
+        source: what is trained on, step by step.
+        scored: every example whose log-probs the cached reference must know.
+        measure: what is measured besides the fixed prompts.
         prompts: Groups whose prompts are answered at every measurement.
-        plan: indices into `examples`, a list a step.
         fingerprint: of data, weights and plan; a resume must agree.
         findings: the doctor's report, for `data.json`.
         start: opens a policy with the starting weights.
@@ -56,23 +58,13 @@ class Run:
 
     config: TrainConfig
     task: Task
-    examples: list[Example]
-    held_out: list[Example]
+    source: Source
+    scored: list[Example]
+    measure: Callable[[], Measurement]
     prompts: list[Group]
-    plan: list[list[int]]
     fingerprint: str
     findings: dict[str, Any]
     start: Callable[[], AbstractContextManager[Policy]]
-
-    def steps(self, first: int) -> list[list[Example]]:
-        """The examples of each step from `first` on."""
-        return [[self.examples[index] for index in step] for step in self.plan[first:]]
-
-    @property
-    def steps_per_epoch(self) -> float:
-        """Optimiser steps in which every example is seen once."""
-        seen = sum(len(step) for step in self.plan)
-        return len(self.plan) * len(self.examples) / seen
 
 
 def checked(config: TrainConfig) -> TrainConfig:
@@ -98,8 +90,8 @@ def prepare_run(
     """Load the model, read and check the data, plan the steps, and compute the reference."""
     objective = resolve(config.objective)
     needs = signature_of(objective).needs
-    policy = _load(config, reward="reward" in needs)
-    config = _resolved(config, policy, needs)
+    policy = load(config, reward="reward" in needs)
+    config = resolved(config, policy, needs)
     data, held_out_data = _read(config, needs, policy, groups, eval_groups, display)
     for note in data.report.lines():
         display.say(note)
@@ -122,16 +114,17 @@ def prepare_run(
     if "reference" in needs or mismatch:
         reference = Reference(policy.fingerprint(), LogprobCache())
     findings = msgspec.to_builtins(data.report) | {"held_out_groups": len(held_out)}
+    task = Task(objective, config.hyper, policy, reference)
     return Run(
         config=config,
-        task=Task(objective, config.hyper, policy, reference),
-        examples=examples,
-        held_out=held_out,
+        task=task,
+        source=Planned(examples, plan),
+        scored=[*examples, *held_out],
+        measure=lambda: measure_held_out(task, held_out, micro_batch_tokens=config.micro_batch_tokens),
         prompts=_fixed_prompts(held_out, config.samples) if "reward" not in needs else [],
-        plan=plan,
         fingerprint=_fingerprint(policy, [*examples, *held_out], plan),
         findings=findings,
-        start=lambda: starting_weights(policy, lambda: _load(config, reward=False, lora=False)),
+        start=lambda: starting_weights(policy, lambda: load(config, reward=False, lora=False)),
     )
 
 
@@ -140,9 +133,8 @@ def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> N
     reference = run.task.reference
     if reference is None:
         return
-    examples = [*run.examples, *run.held_out]
-    batch = [example.encoded for example in examples]
-    batch += [example.mismatched for example in examples if example.mismatched is not None]
+    batch = [example.encoded for example in run.scored]
+    batch += [example.mismatched for example in run.scored if example.mismatched is not None]
     missing = reference.missing(batch)
     if any(distributed.gather(len(missing))):
         opened = run.start() if run.task.policy.adapted or not policy_is_start else None
@@ -163,7 +155,8 @@ def check_first_step(run: Run) -> None:
     reference, policy = run.task.reference, run.task.policy
     if reference is None:
         return
-    first = micro_batches(run.steps(0)[0], run.config.micro_batch_tokens, policy.cost)[0]
+    _, examples = next(run.source.steps(0))
+    first = micro_batches(examples, run.config.micro_batch_tokens, policy.cost)[0]
     batch = [example.encoded for example in first]
     rows = policy.rows(batch)
     with torch.inference_mode():
@@ -186,7 +179,8 @@ def _compute(
     reference.missing(missing)
 
 
-def _load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
+def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
+    """The model that the settings name."""
     return load_policy(
         config.model,
         dtype=config.dtype,
@@ -202,8 +196,8 @@ def _load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
     )
 
 
-def _resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:
-    """Fill in what depends on the model and the objective."""
+def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:
+    """The settings with everything filled in that depends on the model and the objective."""
     limit = policy.max_positions
     if config.max_length is not None and limit is not None and config.max_length > limit:
         raise ConfigError(f"{config.max_length} is more than the {limit} positions the model has", where="--max-length")

@@ -20,8 +20,8 @@ from accord.train import checkpoint, distributed
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory, write_config
 from accord.train.environment import describe_environment, now, read_environment, write_environment
-from accord.train.loop import Update, learning_rate_schedule, make_optimizer, optimise
-from accord.train.measure import Measurement, measure_held_out, sample_answers
+from accord.train.loop import Update, critic_factor, learning_rate_schedule, make_optimizer, optimise
+from accord.train.measure import Measurement, sample_answers
 from accord.train.metrics import Log, numbers, open_trackers, require_trackers, rewind
 from accord.train.prepare import Run, check_first_step, checked, compute_reference, prepare_run
 from accord.train.progress import Display
@@ -51,6 +51,7 @@ def run_training(
     *,
     groups: Sequence[Group] | None = None,
     eval_groups: Sequence[Group] | None = None,
+    actor: Any = None,
     probe: Probe | None = None,
     console: Console | None = None,
     fresh: bool = False,
@@ -61,6 +62,7 @@ def run_training(
         config: the settings.
         groups: train on these instead of reading `config.data`, which then only names them.
         eval_groups: measure on these instead of `config.eval_data` or a held-out share.
+        actor: samples answers and has them scored; given, training goes in rounds, and the data are prompts.
         probe: an evaluation to run at every measurement.
         console: where progress is shown.
         fresh: delete what an earlier run wrote in `config.out` and start again.
@@ -81,7 +83,12 @@ def run_training(
         return RunResult(directory.path, None, steps)
     if status == "unfinished" and not fresh:
         directory.require_same(config)
-    run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
+    if actor is None:
+        run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
+    else:
+        from accord.train.prepare_rounds import prepare_rounds
+
+        run = prepare_rounds(config, actor, groups=groups, eval_groups=eval_groups, display=display)
     if status == "unfinished" and not fresh:
         directory.require_same(run.config)
     if fresh and status != "new" and distributed.rank() == 0:
@@ -97,20 +104,22 @@ class _Session:
         self.prepared, self.directory, self.display, self.probe = run, directory, display, probe
         self.stop = StopRequest()
         self.config, self.policy = run.config, run.task.policy
-        self.parameters = self.policy.trainable()
+        self.parameters = run.task.trainable()
         self.optimizer = make_optimizer(
             self.parameters,
             weight_decay=run.config.weight_decay,
             betas=(run.config.adam_beta1, run.config.adam_beta2),
+            critic_factor=critic_factor(run.config),
         )
         self.writes = distributed.rank() == 0
         self.tokens, self.seconds, self.lap_started = 0, 0.0, time.monotonic()
+        self.due = False
         torch.manual_seed(run.config.seed)
 
     def run(self) -> RunResult:
         """Start or resume, train to the end, export."""
-        total = len(self.prepared.plan)
-        first = self._begin()
+        total = self.prepared.source.total
+        first = taken = self._begin()
         log = Log(self.directory.metrics, open_trackers(self.config)) if self.writes else None
         try:
             if first == 0:
@@ -125,6 +134,10 @@ class _Session:
                     bar.advance(numbers=self.display.numbers(line))
                     self._report(update.step, total, line)
                     self._after(update.step, total, log)
+                    taken = update.step
+                if taken < total:
+                    # The last round ended early: what follows the last step has not been done yet.
+                    self._after(total, total, log)
         finally:
             if log is not None:
                 log.close()
@@ -186,17 +199,16 @@ class _Session:
         assert self.config.lr is not None
         return optimise(
             self.prepared.task,
-            self.prepared.steps(first),
+            self.prepared.source.steps(first),
             self.optimizer,
             learning_rate=learning_rate_schedule(
                 self.config.lr,
-                len(self.prepared.plan),
+                self.prepared.source.total,
                 schedule=self.config.schedule,
                 warmup=self.config.warmup,
             ),
             max_grad_norm=self.config.max_grad_norm,
             micro_batch_tokens=self.config.micro_batch_tokens,
-            first=first,
         )
 
     def _line(self, update: Update) -> dict[str, Any]:
@@ -206,13 +218,14 @@ class _Session:
         self.tokens += update.result.tokens
         return {
             "step": update.step,
-            "epoch": update.step / self.prepared.steps_per_epoch,
+            "epoch": self.prepared.source.epoch(update.step),
             "tokens": self.tokens,
             "seconds": round(self.seconds, 3),
             "tokens_per_second": update.result.tokens / max(elapsed, 1e-9),
             "lr": update.learning_rate,
             "grad_norm": update.grad_norm,
             **numbers(update.result),
+            **self.prepared.source.observe(update.step, update.result),
         }
 
     def _lap(self) -> float:
@@ -231,9 +244,12 @@ class _Session:
             self._measure(step, log)
         requested = self.stop.requested()
         every = max(1, total // 10) if self.config.save_every is None else self.config.save_every
-        if requested is not None or step == total or (every and step % every == 0):
+        self.due |= requested is not None or step == total or bool(every and step % every == 0)
+        resumable = self.prepared.source.resumable(step)
+        if self.due and resumable:
             self._checkpoint(step)
-        if requested is not None and step < total:
+            self.due = False
+        if requested is not None and resumable and step < total:
             raise Interrupted(
                 requested,
                 f"stopped after step {step} of {total}; the same command goes on from there ({self.directory.path})",
@@ -259,14 +275,7 @@ class _Session:
         measurements: list[Measurement] = []
         self.policy.model.eval()
         with torch.random.fork_rng():
-            if self.prepared.held_out:
-                measurements.append(
-                    measure_held_out(
-                        self.prepared.task,
-                        self.prepared.held_out,
-                        micro_batch_tokens=self.config.micro_batch_tokens,
-                    )
-                )
+            measurements.append(self.prepared.measure())
             if self.prepared.prompts:
                 measurements.append(
                     sample_answers(

@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from accord.errors import NumericsError
 from accord.objectives.monitors import monitors
 from accord.objectives.primitives import pairwise, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
+from accord.policy.critic import VALUES, Critic
 from accord.policy.policy import Policy
 from accord.policy.reference import Reference
 from accord.policy.rows import Rows
 from accord.train import distributed
-from accord.train.collate import Example, feedback_tensors
+from accord.train.collate import Example, feedback_tensors, given_tensors
 from accord.train.plan import micro_batches
 
 Sums = dict[str, tuple[float, float]]
@@ -38,7 +39,9 @@ class Task:
         objective: a function of the vocabulary's tensors.
         hyper: its keyword arguments.
         policy: what is trained.
-        reference: needed when the objective names `reference` or `mismatched_kl`.
+        reference: needed when the objective names `reference` or `mismatched_kl`, unless the examples bring it.
+        critic: needed when the objective names `value` or `cost_value`.
+        temperature: divides the policy's logits, so that it is compared with samples drawn at that temperature.
         state: numbers that an objective which names `state` carries from step to step. The loop renews them after each
             update and checkpoints them; a measurement reads them.
     """
@@ -47,12 +50,18 @@ class Task:
     hyper: Mapping[str, Any]
     policy: Policy
     reference: Reference | None = None
+    critic: Critic | None = None
+    temperature: float = 1.0
     state: dict[str, float] = field(default_factory=dict)
 
     @property
     def needs(self) -> tuple[str, ...]:
         """The tensors the objective names."""
         return signature_of(self.objective).needs
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes: the policy's, and the critic's if there is one."""
+        return self.policy.trainable() | (self.critic.trainable() if self.critic is not None else {})
 
     def terms(self, tensors: Mapping[str, Tensor]) -> Terms:
         """The objective's terms on the tensors of one micro-batch."""
@@ -117,7 +126,7 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
             _add(sums, {"loss": (loss.detach(), None)})
             _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
     if backward:
-        distributed.sum_tensors(_gradients(task.policy))
+        distributed.sum_tensors(_gradients(task))
     tokens = sum(example.tokens for examples_of_batch, _ in batches for example in examples_of_batch)
     return _over_ranks({name: (pair[0], pair[1]) for name, pair in sums.items()}, tokens)
 
@@ -157,11 +166,16 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     """The tensors the objective names, and those that monitors can use."""
     examples, rows = batch
     named = _data_tensors(task, batch)
-    if "policy" in task.needs:
-        named["policy"] = task.policy.logprobs(rows)
+    if "entropy" in task.needs:
+        named["policy"], named["entropy"] = task.policy.logprobs_and_entropies(rows, temperature=task.temperature)
+    elif "policy" in task.needs:
+        named["policy"] = task.policy.logprobs(rows, temperature=task.temperature)
     if "reward" in task.needs:
         named["reward"] = task.policy.rewards(rows)
-    if "reference" in task.needs:
+    if any(name in task.needs for name in VALUES):
+        assert task.critic is not None
+        named |= task.critic.values(rows)
+    if "reference" in task.needs and "reference" not in named:
         assert task.reference is not None
         named["reference"] = task.reference.logprobs([example.encoded for example in examples], rows)
     return named
@@ -171,7 +185,8 @@ def _data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     """The tensors that come from the data alone."""
     examples, rows = batch
     feedback = feedback_tensors([example.group for example in examples], rows.valid.shape[1], task.needs)
-    return {name: tensor.to(rows.mask.device) for name, tensor in feedback.items()} | {
+    given = given_tensors(examples, rows.mask.shape, task.needs)
+    return {name: tensor.to(rows.mask.device) for name, tensor in (feedback | given).items()} | {
         "mask": rows.mask,
         "valid": rows.valid,
     }
@@ -183,9 +198,9 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
     with torch.no_grad():
         for batch in batches:
             rows = batch[1]
-            zeros = {"policy": rows.mask, "reference": rows.mask, "reward": rows.valid}
+            zeros = {name: rows.mask for name in ("policy", "reference", "entropy", *VALUES)} | {"reward": rows.valid}
             model_outputs = {name: torch.zeros_like(like) for name, like in zeros.items()}
-            for part in task.terms(_data_tensors(task, batch) | model_outputs | shared).components():
+            for part in task.terms(model_outputs | _data_tensors(task, batch) | shared).components():
                 sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
     totals: dict[str, float] = defaultdict(float)
     for of_rank in distributed.gather(dict(sums)):
@@ -220,10 +235,10 @@ def _require_finite(loss: Tensor, terms: Terms, examples: Sequence[Example]) -> 
     raise NumericsError(f"the loss is {float(loss.detach())}", mend="Lower --lr.")
 
 
-def _gradients(policy: Policy) -> list[Tensor]:
+def _gradients(task: Task) -> list[Tensor]:
     """The gradient of every trained parameter; ranks that saw no data contribute zeros."""
     gradients = []
-    for parameter in policy.trainable().values():
+    for parameter in task.trainable().values():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)

@@ -1,0 +1,74 @@
+"""The critic: what is still to come, estimated before every token of a response."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from accord.policy.logprobs import hidden_states
+from accord.policy.policy import Policy
+from accord.policy.rows import Rows
+
+VALUES = ("value", "cost_value")
+"""The estimates a critic can give: of the reward, and of the cost, still to come."""
+
+
+@dataclass(frozen=True)
+class Critic:
+    """A network of its own with a linear head for each estimate.
+
+    It shares no weights with the policy: the value loss cannot pull at the policy, and the policy's updates cannot
+    spoil the estimates. The estimates share the critic's trunk.
+
+    Attributes:
+        network: the trunk.
+        heads: a linear head `H -> 1` for each estimate, by name.
+    """
+
+    network: Policy
+    heads: nn.ModuleDict
+
+    @classmethod
+    def on(cls, network: Policy, names: tuple[str, ...]) -> Critic:
+        """Heads for the named estimates on a network.
+
+        The reward's head is the network's reward head if it has one: the value of a state is then at first the reward
+        of stopping there. All others start at zero, so that the first advantages are the rewards themselves.
+        """
+        width = int(network.model.config.get_text_config().hidden_size)
+        heads = nn.ModuleDict({name: nn.Linear(width, 1) for name in names})
+        for head in heads.values():
+            for parameter in head.parameters():
+                nn.init.zeros_(parameter)
+        saved = network.reward_head
+        if saved is not None and "value" in heads:
+            heads["value"].weight.data.copy_(saved.score.weight[:1])
+        return cls(network, heads.to(network.device))
+
+    def values(self, rows: Rows) -> dict[str, Tensor]:
+        """Each estimate before each trained token, `[B,n,T]` float32, with gradients where they are on."""
+        if not len(rows.target):
+            return {name: torch.zeros_like(rows.mask) for name in self.heads}
+        with self.network.precision():
+            states = hidden_states(self.network.model, rows)[rows.place]
+            values = {name: head(states.to(head.weight.dtype)).squeeze(-1) for name, head in self.heads.items()}
+        return {name: rows.fold(value.float()) for name, value in values.items()}
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that training changes, by a stable name."""
+        trunk = {
+            f"critic.{name}": parameter
+            for name, parameter in self.network.model.named_parameters()
+            if parameter.requires_grad and not _is_output(self.network, parameter)
+        }
+        return trunk | {f"critic_head.{name}": parameter for name, parameter in self.heads.named_parameters()}
+
+
+def _is_output(network: Policy, parameter: nn.Parameter) -> bool:
+    """Whether a parameter belongs to the LM head alone, which a critic never reads."""
+    head = network.model.get_output_embeddings()
+    embeddings = network.model.get_input_embeddings()
+    tied = getattr(head, "weight", None) is getattr(embeddings, "weight", None)
+    return not tied and any(parameter is own for own in head.parameters())
