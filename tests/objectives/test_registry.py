@@ -186,7 +186,7 @@ def test_a_users_own_objective(users_module: str) -> None:
     ("name", "message"),
     [
         ("dop", "Did you mean 'dpo'"),
-        ("rlhf", "Known: sft, rwr, awr, dpo, .*, cost_model; or your own as module:function"),
+        ("rlhf", "Known: sft, rwr, awr, dpo, .*, cost_model, .*, grpo.*; or your own as module:function"),
         ("no_such_module:mine", "cannot import 'no_such_module'"),
         (":mine", "cannot import ''"),
         ("{module}:mien", "Did you mean 'mine'"),

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType, ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -35,6 +35,7 @@ from accord.objectives.orpo import orpo
 from accord.objectives.robust_dpo import robust_dpo
 from accord.objectives.sft import sft
 from accord.objectives.simpo import simpo
+from accord.objectives.policy_gradient.methods import METHODS
 from accord.objectives.slic import slic
 from accord.objectives.sppo import sppo
 from accord.objectives.vocabulary import Hyperparameter, Objective, signature_of
@@ -87,7 +88,7 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType({objective.__name__: obje
 
 
 def resolve(name: str) -> Objective:
-    """The objective of that name: one of `OBJECTIVES`, or a user's own as `module:function`.
+    """The objective of that name: one of `OBJECTIVES` or `METHODS`, or a user's own as `module:function`.
 
     A user's module is found like any import, and in the working directory.
 
@@ -99,7 +100,8 @@ def resolve(name: str) -> Objective:
         return OBJECTIVES[name]
     module_name, colon, function_name = name.partition(":")
     if not colon:
-        mend = f"{_did_you_mean(name, OBJECTIVES)}Known: {', '.join(OBJECTIVES)}; or your own as module:function."
+        known = [*OBJECTIVES, *METHODS]
+        mend = f"{_did_you_mean(name, known)}Known: {', '.join(known)}; or your own as module:function."
         raise ConfigError(f"no objective is named {name!r}", mend=mend)
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
@@ -107,6 +109,8 @@ def resolve(name: str) -> Objective:
         functions = [key for key, value in vars(module).items() if callable(value)]
         mend = f"{_did_you_mean(function_name, functions)}The name after the colon must be a function of that module."
         raise ConfigError(f"{module_name} has no function {function_name!r}", where=name, mend=mend)
+    if name in METHODS:
+        return METHODS[name]
     objective: Objective = function
     try:
         signature_of(objective)
@@ -139,13 +143,12 @@ def validate(name: str, hyper: Mapping[str, Any]) -> dict[str, Any]:
             takes = f"It takes {', '.join(map(_flag, known))}." if known else "It takes none."
             mend = _did_you_mean(_flag(key), map(_flag, known)) + takes
             raise ConfigError(f"{name} has no such hyperparameter", where=_flag(key), mend=mend)
-    annotations = get_type_hints(objective, include_extras=True)
-    given = {key: _checked(known[key], _range(annotations[key]), value) for key, value in hyper.items()}
+    given = {key: _checked(known[key], value) for key, value in hyper.items()}
     return {key: given.get(key, parameter.default) for key, parameter in known.items()}
 
 
-def _checked(parameter: Hyperparameter, allowed: Range | None, value: Any) -> Any:
-    flag = _flag(parameter.name)
+def _checked(parameter: Hyperparameter, value: Any) -> Any:
+    flag, allowed = _flag(parameter.name), parameter.allowed
     try:
         converted = msgspec.convert(value, parameter.type, strict=not isinstance(value, str))
     except msgspec.ValidationError as error:
@@ -155,13 +158,6 @@ def _checked(parameter: Hyperparameter, allowed: Range | None, value: Any) -> An
         mend = f"Give a number {allowed}; the default is {parameter.default}."
         raise ConfigError(f"{converted} is out of range", where=flag, mend=mend)
     return converted
-
-
-def _range(annotation: Any) -> Range | None:
-    for extra in getattr(annotation, "__metadata__", ()):
-        if isinstance(extra, Range):
-            return extra
-    return None
 
 
 def _kind(kind: Any, allowed: Range | None) -> str:

@@ -10,11 +10,12 @@ Shapes: `B` groups, `n` responses a group (groups with fewer are padded, with ze
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, get_type_hints
 
+from accord.objectives.hyperparameters import Range
 from accord.objectives.terms import Terms
 
 VOCABULARY: Mapping[str, str] = MappingProxyType(
@@ -55,11 +56,17 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
 
 
 Objective = Callable[..., Terms]
+        "named_scores": "[B,n,K] several scores of each response by name; 0 where not given",
+        "named_weight": "[B,n,K] what each of them is worth in the sum; 0 where not given",
+        "divergence": "[B,n,T] divergence in nats of the sampling policy's distribution from the reference's at each "
+        "response token, over the whole vocabulary, without gradient",
+        "pretrain": "[B,m,S] log-probability of each token of texts to keep likely, with gradient",
+        "pretrain_mask": "[B,m,S] 1.0 on their tokens",
 
 
 @dataclass(frozen=True)
 class Hyperparameter:
-    """A keyword-only parameter of an objective, as the command line shows it."""
+    """A keyword-only parameter of an objective, as the command line shows it; `allowed` bounds a number."""
 
     name: str
     type: Any
@@ -71,29 +78,45 @@ class Hyperparameter:
 class Signature:
     """What an objective needs and what can be set."""
 
+    allowed: Range | None = None
     needs: tuple[str, ...]
     hyperparameters: tuple[Hyperparameter, ...]
 
 
 def signature_of(objective: Objective) -> Signature:
-    """Read an objective's needs and hyperparameters from its signature and docstring.
+    """An objective's needs and hyperparameters: its own `signature` if it has one, else read from the function.
 
     Raises:
-        TypeError: a positional parameter is not in `VOCABULARY`, a hyperparameter has no default or no annotation, or
+        TypeError: as for `read_signature`.
+    """
+    own = getattr(objective, "signature", None)
+    return own if isinstance(own, Signature) else read_signature(objective)
+
+
+def read_signature(function: Callable[..., Any], names: Container[str] = VOCABULARY) -> Signature:
+    """Read what a function of tensors needs and what can be set, from its signature and docstring.
+
+    Args:
+        function: positional parameters are tensors, keyword-only parameters hyperparameters.
+        names: what a positional parameter may be called.
+
+    Raises:
+        TypeError: a positional parameter is not in `names`, a hyperparameter has no default or no annotation, or
             the function takes `*args` or `**kwargs`.
     """
-    hints = get_type_hints(objective)
-    helps = _argument_help(inspect.getdoc(objective) or "")
+    hints, ranges = get_type_hints(function), get_type_hints(function, include_extras=True)
+    helps = _argument_help(inspect.getdoc(function) or "")
     needs: list[str] = []
     hyperparameters: list[Hyperparameter] = []
-    label = getattr(objective, "__name__", repr(objective))
-    for name, parameter in inspect.signature(objective).parameters.items():
+    label = getattr(function, "__name__", repr(function))
+    for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             if parameter.default is inspect.Parameter.empty or name not in hints:
                 raise TypeError(f"{label}: hyperparameter {name!r} needs a default and a type annotation")
-            hyperparameters.append(Hyperparameter(name, hints[name], parameter.default, helps.get(name, "")))
+            allowed = _range(ranges[name])
+            hyperparameters.append(Hyperparameter(name, hints[name], parameter.default, helps.get(name, ""), allowed))
         elif parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            if name not in VOCABULARY:
+            if name not in names:
                 raise TypeError(f"{label}: {name!r} is not a tensor of the vocabulary ({', '.join(VOCABULARY)})")
             needs.append(name)
         else:
@@ -107,6 +130,11 @@ def _argument_help(docstring: str) -> dict[str, str]:
     current: str | None = None
     inside = False
     for line in docstring.splitlines():
+def _range(annotation: Any) -> Range | None:
+    """The range written beside a type."""
+    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Range)), None)
+
+
         if line.strip() == "Args:":
             inside = True
         elif inside and line.strip() and not line.startswith(" "):
