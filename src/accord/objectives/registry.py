@@ -32,10 +32,10 @@ from accord.objectives.listwise import lipo, plackett_luce, soft_listwise
 from accord.objectives.nca import nca
 from accord.objectives.offset import modpo, odpo, r_dpo, shaped_dpo
 from accord.objectives.orpo import orpo
+from accord.objectives.policy_gradient.methods import METHODS
 from accord.objectives.robust_dpo import robust_dpo
 from accord.objectives.sft import sft
 from accord.objectives.simpo import simpo
-from accord.objectives.policy_gradient.methods import METHODS
 from accord.objectives.slic import slic
 from accord.objectives.sppo import sppo
 from accord.objectives.vocabulary import Hyperparameter, Objective, signature_of
@@ -98,6 +98,8 @@ def resolve(name: str) -> Objective:
     """
     if name in OBJECTIVES:
         return OBJECTIVES[name]
+    if name in METHODS:
+        return METHODS[name]
     module_name, colon, function_name = name.partition(":")
     if not colon:
         known = [*OBJECTIVES, *METHODS]
@@ -109,8 +111,6 @@ def resolve(name: str) -> Objective:
         functions = [key for key, value in vars(module).items() if callable(value)]
         mend = f"{_did_you_mean(function_name, functions)}The name after the colon must be a function of that module."
         raise ConfigError(f"{module_name} has no function {function_name!r}", where=name, mend=mend)
-    if name in METHODS:
-        return METHODS[name]
     objective: Objective = function
     try:
         signature_of(objective)

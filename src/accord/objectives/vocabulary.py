@@ -50,18 +50,18 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "finished": "[B,n] 1.0 where the response ended by itself, 0.0 where it hit the length limit",
         "step_score": "[B,n,T] score of the step that ends at this token; 0 elsewhere",
         "step_end": "[B,n,T] 1.0 where a step with a score ends",
-    }
-)
-"""Every name an objective may take positionally, with its shape and meaning."""
-
-
-Objective = Callable[..., Terms]
         "named_scores": "[B,n,K] several scores of each response by name; 0 where not given",
         "named_weight": "[B,n,K] what each of them is worth in the sum; 0 where not given",
         "divergence": "[B,n,T] divergence in nats of the sampling policy's distribution from the reference's at each "
         "response token, over the whole vocabulary, without gradient",
         "pretrain": "[B,m,S] log-probability of each token of texts to keep likely, with gradient",
         "pretrain_mask": "[B,m,S] 1.0 on their tokens",
+    }
+)
+"""Every name an objective may take positionally, with its shape and meaning."""
+
+
+Objective = Callable[..., Terms]
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,13 @@ class Hyperparameter:
     type: Any
     default: Any
     help: str
+    allowed: Range | None = None
 
 
 @dataclass(frozen=True)
 class Signature:
     """What an objective needs and what can be set."""
 
-    allowed: Range | None = None
     needs: tuple[str, ...]
     hyperparameters: tuple[Hyperparameter, ...]
 
@@ -124,17 +124,17 @@ def read_signature(function: Callable[..., Any], names: Container[str] = VOCABUL
     return Signature(tuple(needs), tuple(hyperparameters))
 
 
+def _range(annotation: Any) -> Range | None:
+    """The range written beside a type."""
+    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Range)), None)
+
+
 def _argument_help(docstring: str) -> dict[str, str]:
     """The descriptions below `Args:` of a Google-style docstring, by parameter."""
     helps: dict[str, str] = {}
     current: str | None = None
     inside = False
     for line in docstring.splitlines():
-def _range(annotation: Any) -> Range | None:
-    """The range written beside a type."""
-    return next((extra for extra in getattr(annotation, "__metadata__", ()) if isinstance(extra, Range)), None)
-
-
         if line.strip() == "Args:":
             inside = True
         elif inside and line.strip() and not line.startswith(" "):
