@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from transformers import AttentionInterface
+from transformers.cache_utils import DynamicLayer
 
-from accord.policy.engine import flash
+from accord.policy.engine import flash, probe
 from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
-from accord.policy.engine.probe import Engine, find_engine
+from accord.policy.engine.probe import PADDED, Engine, find_engine
 from accord.policy.load import load_policy
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.policy import Policy
@@ -101,7 +103,7 @@ def assert_equal_outcome(policy: Policy, rows: Rows, batch: Sequence[Encoded]) -
 @pytest.mark.parametrize("architecture", SHARING)
 def test_a_shared_row_equals_separate_forwards(architecture: Architecture, load: Callable[..., Policy]) -> None:
     policy = load(architecture)
-    assert policy.engine == Engine(True, policy.engine.note)
+    assert policy.engine == Engine("attention", policy.engine.note)
     rows = policy.rows(RAGGED)
     assert rows.input_ids.shape[0] == 1
     assert_equal_outcome(policy, rows, RAGGED)
@@ -125,12 +127,39 @@ def test_the_public_kernel_equals_separate_forwards(
     assert_equal_outcome(policy, policy.rows(RAGGED), RAGGED)
 
 
+CONVERSATION = [
+    Encoded((5, 6, 7, 8), tuple(EncodedResponse(tokens, (True,) * 4) for tokens in ((9, 10, 11, 2), (9, 10, 12, 2)))),
+    Encoded(
+        (5, 6, 7, 8, 9, 10, 11, 2, 13, 14), tuple(EncodedResponse(tokens, (True,) * 3) for tokens in ((15, 16, 2),) * 2)
+    ),
+    Encoded((5, 6, 7, 8, 9, 10, 11, 2, 13, 14, 15, 16, 2, 17), (EncodedResponse((18, 19, 20), (False, True, True)),)),
+    Encoded((5, 6, 21), (EncodedResponse((22, 2), (True, True)),)),
+]
+"""Turns of one conversation, each Group's prompt a beginning of the next one's, and another that starts alike."""
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "mistral", "gpt2", "gemma2"])
+def test_turns_of_a_conversation_are_read_once(architecture: Architecture, load: Callable[..., Policy]) -> None:
+    policy = load(architecture)
+    rows = policy.rows(CONVERSATION)
+    sequences = {one.prompt + response.tokens[:-1] for one in CONVERSATION for response in one.responses}
+    beginnings = {sequence[:end] for sequence in sequences for end in range(1, len(sequence) + 1)}
+    assert rows.input_ids.shape == (1, len(beginnings))
+    assert_equal_outcome(policy, rows, CONVERSATION)
+
+
 def test_padded_rows_equal_separate_forwards(load: Callable[..., Policy]) -> None:
     policy = load("gemma2")
-    assert not policy.engine.shares
+    assert_equal_outcome(policy, padded_rows(RAGGED), RAGGED)
+
+
+def test_a_shared_cache_equals_separate_forwards(load: Callable[..., Policy]) -> None:
+    policy = load("gemma2")  # soft-capped; every other layer sees 24 tokens back
+    assert policy.engine.reading == "cache"
+    assert policy.engine.limit is None
     assert "softcap" in policy.engine.note
     rows = policy.rows(RAGGED)
-    assert rows.layout is None
+    assert rows.input_ids.shape[0] == 1
     assert_equal_outcome(policy, rows, RAGGED)
 
 
@@ -289,15 +318,15 @@ def test_a_layer_that_looks_at_its_neighbour_is_not_shared(tmp_path: Path) -> No
     layer = policy.model.model.layers[1]
     layer.self_attn = TwoPaths(layer.self_attn)
     engine = find_engine(policy.model, policy.finish)
-    assert not engine.shares
+    assert engine.reading is None
     assert "change" in engine.note
 
 
-def test_a_layer_without_attention_is_not_shared(tmp_path: Path) -> None:
+def test_a_layer_without_attention_is_not_read_at_once(tmp_path: Path) -> None:
     policy = load_policy(tiny_model(tmp_path))
     policy.model.model.layers[1].self_attn.forward = lambda hidden_states, **arguments: (hidden_states, None)
     engine = find_engine(policy.model, policy.finish)
-    assert not engine.shares
+    assert engine.reading == "cache"
     assert "2 layers call ordinary attention 1 times" in engine.note
 
 
@@ -314,13 +343,47 @@ def test_a_window_that_only_the_mask_knows_limits_sharing(
     monkeypatch.setitem(functions, NAME, silent)
     engine = find_engine(policy.model, policy.finish)
     assert engine.limit == 24
-    assert engine.shares_up_to(24)
-    assert not engine.shares_up_to(25)
+    assert engine.reading_up_to(24) == "attention"
+    assert engine.reading_up_to(25) is None
+
+
+def test_a_cache_that_forgets_what_the_probe_cannot_reach_limits_sharing(
+    load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load("gemma2")
+    monkeypatch.setattr(probe, "_PROBED_WINDOW", 23)
+    engine = find_engine(policy.model, policy.finish)
+    assert engine.limit == 24
+    assert engine.reading_up_to(24) == "cache"
+    assert engine.reading_up_to(25) is None
+
+
+def test_checkpointing_keeps_no_cache(load: Callable[..., Policy]) -> None:
+    policy = load("gemma2", gradient_checkpointing=True)
+    assert policy.engine.reading is None
+    assert "softcap" in policy.engine.note
+    assert "checkpointing" in policy.engine.note
+    assert_equal_outcome(policy, policy.rows(RAGGED), RAGGED)
+
+
+def test_a_cache_without_gradients_is_not_shared(load: Callable[..., Policy], monkeypatch: pytest.MonkeyPatch) -> None:
+    def detached(self: DynamicLayer, repeats: int) -> None:
+        assert self.keys is not None
+        assert self.values is not None
+        self.keys = self.keys.detach().repeat_interleave(repeats, dim=0)
+        self.values = self.values.detach().repeat_interleave(repeats, dim=0)
+
+    policy = load("gemma2")
+    monkeypatch.setattr(DynamicLayer, "batch_repeat_interleave", detached)
+    engine = find_engine(policy.model, policy.finish)
+    assert engine.reading is None
+    assert "a shared cache would change its results" in engine.note
 
 
 def test_the_cost_of_a_batch_is_what_is_read(load: Callable[..., Policy]) -> None:
     assert load("llama").cost(2, 10, 14) == 14
-    assert load("gemma2").cost(2, 10, 14) == 20
+    padded = dataclasses.replace(load("llama"), engine=PADDED)
+    assert padded.cost(2, 10, 14) == 20
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "gemma2"])

@@ -60,11 +60,11 @@ def load_policy(
         finish = find_finish(network)
     except AccordError as error:
         raise ModelError(error.what, where=source, mend=error.mend) from error
+    if gradient_checkpointing:
+        _enable_checkpointing(network)
     engine = find_engine(network, finish)
     policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish, engine=engine)
     policy.fingerprint()
-    if gradient_checkpointing:
-        _enable_checkpointing(network)
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     if lora_r:

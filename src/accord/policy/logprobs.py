@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
+from accord.policy.engine.cached import cached_states
 from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
 from accord.policy.rows import Rows
 
@@ -41,7 +42,24 @@ class Finish:
 
 
 def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
-    """The input of the LM head at every position of the rows, `[R*L,H]`.
+    """The input of the LM head at every position of the rows, `[R*L,H]`."""
+    layout = rows.layout
+    if layout is None:
+        return _head_input(model, input_ids=rows.input_ids, use_cache=False)[0].flatten(0, 1)
+    if layout.by == "attention":
+        with shared_prompts(model, layout):
+            inputs = {"input_ids": rows.input_ids, "position_ids": layout.position_ids}
+            return _head_input(model, **inputs, use_cache=False)[0].flatten(0, 1)
+
+    def read(ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
+        states, output = _head_input(model, input_ids=ids, past_key_values=cache, use_cache=True)
+        return states, output.past_key_values
+
+    return cached_states(read, rows.input_ids[0], layout)
+
+
+def _head_input(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
+    """The input of the LM head in a forward pass, `[R,L,H]`, and the model's output.
 
     The model's own forward pass runs, whatever its architecture; a hook on the head takes what it is given and lets
     it project a single position, so that the head costs nothing.
@@ -54,16 +72,12 @@ def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
 
     handle = output_head(model).register_forward_pre_hook(take)
     try:
-        if rows.layout is None:
-            model(input_ids=rows.input_ids, use_cache=False)
-        else:
-            with shared_prompts(model, rows.layout):
-                model(input_ids=rows.input_ids, position_ids=rows.layout.position_ids, use_cache=False)
+        output = model(**inputs)
     finally:
         handle.remove()
     if len(captured) != 1:
         raise ModelError(f"its LM head ran {len(captured)} times in one forward pass, once is expected")
-    return captured[0].flatten(0, 1)
+    return captured[0], output
 
 
 def output_head(model: nn.Module) -> nn.Module:

@@ -81,19 +81,23 @@ class Policy:
 
     def rows(self, batch: Sequence[Encoded]) -> Rows:
         """Lay out Groups for this policy."""
-        shares = self.engine.shares_up_to(max(map(longest_row, batch), default=0))
-        lay_out = shared_row if shares else padded_rows
-        return lay_out(batch, whole=self.reward_head is not None, device=self.device)
+        reading = self.engine.reading_up_to(max(map(longest_row, batch), default=0))
+        whole = self.reward_head is not None
+        if reading is None:
+            return padded_rows(batch, whole=whole, device=self.device)
+        return shared_row(batch, by=reading, whole=whole, device=self.device)
 
     def cost(self, responses: int, longest: int, shared: int) -> int:
         """Tokens that go through the model for a batch, from its number of responses and two lengths in tokens.
+
+        Where prompts are shared, an upper bound: Groups may have beginnings in common.
 
         Args:
             responses: how many there are.
             longest: the longest sequence, a prompt with its response.
             shared: all prompts once and all responses.
         """
-        return shared if self.engine.shares_up_to(longest) else responses * longest
+        return responses * longest if self.engine.reading_up_to(longest) is None else shared
 
     def logprobs(self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0) -> Tensor:
         """Log-probability of every trained response token, `[B,n,T]` float32, with gradients where they are on."""

@@ -1,44 +1,19 @@
 """Encoded Groups as the rows a model reads, and the way back to folded `[B,n,T]` tensors.
 
-There are two layouts. Padded: a row for each response. Shared: one row for all, in which every prompt stands once and
-is followed by the responses that share it.
+There are two layouts. Padded: a row for each response. Shared: one row for all, in which every beginning that several
+sequences have in common stands once: a prompt before its responses, the turns before a later prompt.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from accord.policy.layout import Layout, Reading, lay_out
 from accord.record import Encoded, EncodedResponse
-
-Span = tuple[int, int]
-"""Begin and end in a row."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """A prompt and the responses that follow it, as spans of a shared row; together they are contiguous."""
-
-    prompt: Span
-    responses: tuple[Span, ...]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a shared row is to be read: a token sees its own prompt and what comes before it in its own response.
-
-    Attributes:
-        families: in the order of the row, which they fill.
-        position_ids: `[1,L]` each token's position in its own sequence.
-        longest: tokens of the longest such sequence.
-    """
-
-    families: tuple[Family, ...]
-    position_ids: Tensor
-    longest: int
 
 
 @dataclass(frozen=True)
@@ -116,43 +91,28 @@ def padded_rows(batch: Sequence[Encoded], *, whole: bool = False, device: torch.
     # Padding repeats a token of the row itself: any id is correct, and the tokenizer's pad id would
     # make some models warn about a missing attention mask.
     ids = [sequence + sequence[:1] * (length - len(sequence)) for sequence in sequences]
-    starts = {key: row * length + len(batch[key[0]].prompt) for row, key in enumerate(fed)}
-    ends_of_prompts = {key: start - 1 for key, start in starts.items()}
-    return _rows(batch, ids, None, ends_of_prompts, starts, device)
+    ends = {(b, j): row * length + len(batch[b].prompt) - 1 for row, (b, j) in enumerate(fed)}
+    read = {key: range(end, end + 1 + fed[key]) for key, end in ends.items()}
+    return _rows(batch, ids, None, read, device)
 
 
-def shared_row(batch: Sequence[Encoded], *, whole: bool = False, device: torch.device | str = "cpu") -> Rows:
-    """Lay out Groups as one row without padding, in which every distinct prompt stands once.
+def shared_row(
+    batch: Sequence[Encoded], *, by: Reading = "attention", whole: bool = False, device: torch.device | str = "cpu"
+) -> Rows:
+    """Lay out Groups as one row without padding, in which every distinct beginning stands once.
 
     Args:
         batch: the Groups.
+        by: how the model is to read it.
         whole: feed every token, for heads that read the state after the last one (reward models).
         device: where the tensors go.
     """
     fed = _fed(batch, whole)
-    by_prompt: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-    for b, j in fed:
-        by_prompt.setdefault(batch[b].prompt, []).append((b, j))
-    ids: list[int] = []
-    positions: list[int] = []
-    families: list[Family] = []
-    starts: dict[tuple[int, int], int] = {}
-    ends_of_prompts: dict[tuple[int, int], int] = {}
-    for prompt, members in by_prompt.items():
-        begin = len(ids)
-        ids += prompt
-        positions += range(len(prompt))
-        end = len(ids)
-        spans = []
-        for b, j in members:
-            starts[b, j], ends_of_prompts[b, j] = len(ids), end - 1
-            ids += batch[b].responses[j].tokens[: fed[b, j]]
-            positions += range(len(prompt), len(prompt) + fed[b, j])
-            if fed[b, j]:
-                spans.append((starts[b, j], len(ids)))
-        families.append(Family((begin, end), tuple(spans)))
-    layout = Layout(tuple(families), torch.tensor([positions], device=device), max(positions, default=-1) + 1)
-    return _rows(batch, [tuple(ids)], layout, ends_of_prompts, starts, device)
+    keys = list(fed)
+    row = lay_out([batch[b].prompt + batch[b].responses[j].tokens[: fed[b, j]] for b, j in keys])
+    layout = Layout(row.segments, torch.tensor([row.depths], device=device), max(row.depths, default=-1) + 1, by)
+    read = {(b, j): path[len(batch[b].prompt) - 1 :] for (b, j), path in zip(keys, row.paths, strict=True)}
+    return _rows(batch, [row.ids], layout, read, device)
 
 
 def _fed(batch: Sequence[Encoded], whole: bool) -> dict[tuple[int, int], int]:
@@ -176,25 +136,24 @@ def _last_trained(response: EncodedResponse) -> int:
 
 def _rows(
     batch: Sequence[Encoded],
-    ids: Sequence[tuple[int, ...]],
+    ids: Sequence[Sequence[int]],
     layout: Layout | None,
-    ends_of_prompts: dict[tuple[int, int], int],
-    starts: dict[tuple[int, int], int],
+    read: Mapping[tuple[int, int], Sequence[int]],
     device: torch.device | str,
 ) -> Rows:
-    """The rows with their trained tokens, given the flat positions of prompts' ends and responses' starts."""
+    """The rows with their trained tokens, given each response's flat positions after that of its prompt's end."""
     width = max((len(group.responses) for group in batch), default=0)
     longest = max((len(response.tokens) for group in batch for response in group.responses), default=0)
     place, target, slot, last, last_slot = [], [], [], [], []
     # In the order of the batch, whatever the order in the row: what is cached is folded in the order of the batch.
-    for (b, j), start in sorted(starts.items()):
+    for (b, j), positions in sorted(read.items()):
         response = batch[b].responses[j]
         for t, trained in enumerate(response.trained):
             if trained:
-                place.append(start + t - 1 if t else ends_of_prompts[b, j])
+                place.append(positions[t])
                 target.append(response.tokens[t])
                 slot.append((b * width + j) * longest + t)
-        last.append(start + len(response.tokens) - 1 if response.tokens else ends_of_prompts[b, j])
+        last.append(positions[-1])
         last_slot.append(b * width + j)
     mask = torch.zeros(len(batch), width, longest)
     mask.view(-1)[torch.tensor(slot, dtype=torch.long)] = 1.0

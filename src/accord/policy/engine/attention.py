@@ -21,7 +21,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from accord.policy.engine import flash
-from accord.policy.rows import Layout
+from accord.policy.layout import Layout
 
 NAME = "accord_shared_prompts"
 
@@ -132,7 +132,7 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = sliding_window if sliding_window is not None and sliding_window < layout.longest else None
     if flash.AVAILABLE and query.device.type == "cpu" and window is None and key.shape == value.shape:
-        out = flash.merged_flash(query, key, value, layout.families, scale)
+        out = flash.merged_flash(query, key, value, layout.segments, scale)
     else:
         out = sequence_attention(query, key, value, layout, scale=scale, window=window)
     return out.transpose(1, 2), None
@@ -171,16 +171,12 @@ def sequence_attention(
     times = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(times, dim=1) if times > 1 else states for states in (key, value))
     parts = []
-    for family in layout.families:
-        prompt = slice(*family.prompt)
-        for span in (family.prompt, *family.responses):
-            own = slice(*span)
-            keys, values = key[:, :, own], value[:, :, own]
-            if span != family.prompt:
-                keys = torch.cat([key[:, :, prompt], keys], dim=2)
-                values = torch.cat([value[:, :, prompt], values], dim=2)
-            seen = _reach(span[1] - span[0], keys.shape[2], window, query.device)
-            parts.append(scaled_dot_product_attention(query[:, :, own], keys, values, attn_mask=seen, scale=scale))
+    for segment, ancestors in layout.with_ancestors():
+        of = slice(segment.begin, segment.end)
+        runs = [*((one.begin, one.end) for one in ancestors), (segment.begin, segment.end)]
+        keys, values = (torch.cat([states[:, :, begin:end] for begin, end in runs], dim=2) for states in (key, value))
+        seen = _reach(segment.end - segment.begin, keys.shape[2], window, query.device)
+        parts.append(scaled_dot_product_attention(query[:, :, of], keys, values, attn_mask=seen, scale=scale))
     return torch.cat(parts, dim=2)
 
 

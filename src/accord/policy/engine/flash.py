@@ -1,9 +1,9 @@
 """Attention over a shared row on a CPU, from PyTorch's flash kernel: exact, without a mask, without copies of keys.
 
-A response token attends to its prompt and to what comes before it in its own response. Both parts are computed apart
-and merged by their log-sum-exps: `o = o1 exp(l1 - l) + o2 exp(l2 - l)` with `l = log(exp l1 + exp l2)`. The flash
-backward pass of a part, given the merged output and log-sum-exp, is that part's share of the gradient (as in ring
-attention, Liu et al. 2023).
+A token attends to what comes before it in its own segment and to the segments that this one continues, such as a
+response its prompt. The parts are computed apart and merged by their log-sum-exps: `o = o1 exp(l1 - l) +
+o2 exp(l2 - l)` with `l = log(exp l1 + exp l2)`. The flash backward pass of a part, given the merged output and
+log-sum-exp, is that part's share of the gradient (as in ring attention, Liu et al. 2023).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from accord.policy.rows import Family
+from accord.policy.layout import Segment
 
 _FORWARD = ("query", "key", "value", "dropout_p", "is_causal", "attn_mask", "scale")
 _BACKWARD = ("grad_out", "query", "key", "value", "out", "logsumexp", "dropout_p", "is_causal", "attn_mask", "scale")
@@ -38,17 +38,17 @@ AVAILABLE = _forward is not None and _backward is not None
 """Whether this PyTorch has the kernels as they are used here."""
 
 
-def merged_flash(query: Tensor, key: Tensor, value: Tensor, families: Sequence[Family], scale: float) -> Tensor:
+def merged_flash(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float) -> Tensor:
     """Attention outputs `[1,H,L,D]` of a shared row.
 
     Args:
         query: `[1,H,L,D]`.
         key: `[1,K,L,D]`, of K heads that each serve H / K query heads.
         value: `[1,K,L,D]`.
-        families: the spans that fill the row.
+        segments: what fills the row.
         scale: factor of the scores.
     """
-    out: Tensor = _MergedFlash.apply(query, key, value, families, scale)  # type: ignore[no-untyped-call]
+    out: Tensor = _MergedFlash.apply(query, key, value, segments, scale)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -63,34 +63,33 @@ def _repeated(heads: Tensor, times: int) -> Tensor:
     return heads[0].unsqueeze(1).expand(-1, times, -1, -1)
 
 
-def _parts(families: Sequence[Family]) -> tuple[list[slice], list[tuple[slice, slice]]]:
+def _parts(segments: Sequence[Segment]) -> tuple[list[slice], list[tuple[slice, slice]]]:
     """A row cut into pieces that each see their own past, and pairs of queries and keys that those see in full.
 
-    Together they are what a token sees: its own piece up to itself, the pieces of its span before that, its prompt.
+    Together they are what a token sees: its own piece up to itself, the pieces of its segment before that, and the
+    segments that this one continues.
     """
     pieces, pairs = [], []
-    for family in families:
-        prompt = slice(*family.prompt)
-        for begin, end in (family.prompt, *family.responses):
-            cut = [slice(start, min(start + PIECE, end)) for start in range(begin, end, PIECE)]
-            pieces += cut
-            pairs += [(piece, slice(begin, piece.start)) for piece in cut[1:]]
-        if family.responses:
-            pairs.append((slice(family.responses[0][0], family.responses[-1][1]), prompt))
+    for begin, end, close in segments:
+        cut = [slice(start, min(start + PIECE, end)) for start in range(begin, end, PIECE)]
+        pieces += cut
+        pairs += [(piece, slice(begin, piece.start)) for piece in cut[1:]]
+        if close > end:
+            pairs.append((slice(end, close), slice(begin, end)))
     return pieces, pairs
 
 
 class _MergedFlash(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, families: Sequence[Family], scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float
     ) -> Tensor:
         length, size, groups = query.shape[2], query.shape[3], key.shape[1]
         times = query.shape[1] // groups
         q, k, v = _grouped(query, groups), _repeated(key, times), _repeated(value, times)
         out = query.new_empty(length, groups, times, size).permute(1, 2, 0, 3)
         lse = query.new_empty(length, groups, times, dtype=torch.float32).permute(1, 2, 0)
-        pieces, pairs = _parts(families)
+        pieces, pairs = _parts(segments)
         for own in pieces:
             out[:, :, own], lse[:, :, own] = _forward(q[:, :, own], k[:, :, own], v[:, :, own], 0.0, True, scale=scale)
         for of, seen in pairs:

@@ -1,4 +1,4 @@
-"""Whether a model gives the same log-probs and gradients when responses share their prompt: tried, not looked up."""
+"""The fastest way through a model that is exact in log-probs and gradients: tried, not looked up."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from accord.policy.engine.attention import Trace, UnsupportedAttentionError, traced
+from accord.policy.engine.cached import observed_windows
+from accord.policy.layout import Reading
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.rows import Rows, padded_rows, shared_row
 from accord.record import Encoded, EncodedResponse
@@ -16,61 +18,114 @@ from accord.record import Encoded, EncodedResponse
 _TOLERANCE = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (5e-2, 1e-1)}
 """Largest difference of a log-prob, as a share of the largest log-prob, and of the gradient, as a share of its norm."""
 
+_PROBED_WINDOW = 256
+"""Longest memory of a cache that the probe reads past, in tokens; a longer one limits the sequences instead."""
+
 
 @dataclass(frozen=True)
 class Engine:
     """How a policy's batches go through its model.
 
     Attributes:
-        shares: whether responses share their prompt in one row; otherwise each has a padded row of its own.
+        reading: how a row is read in which responses share their prompt; `None`: each has a padded row of its own.
         note: the same in words, with the reason.
         limit: longest sequence for which sharing is exact; `None` if any.
     """
 
-    shares: bool = False
+    reading: Reading | None = None
     note: str = "a padded row for each response"
     limit: int | None = None
 
-    def shares_up_to(self, longest: int) -> bool:
-        """Whether prompts are shared in a batch whose longest sequence has this many tokens."""
-        return self.shares and (self.limit is None or longest <= self.limit)
+    def reading_up_to(self, longest: int) -> Reading | None:
+        """How a batch is read whose longest sequence has this many tokens."""
+        return self.reading if self.limit is None or longest <= self.limit else None
 
 
 PADDED = Engine()
 """What works for every model."""
 
 
-def find_engine(model: Any, finish: Finish) -> Engine:
-    """The fastest way through a model that is exact, by trying it on one batch.
+class _InexactError(Exception):
+    """A way through a model does not give its results."""
 
-    A model shares prompts if all of its layers are attention that asks for nothing a shared row cannot give, and if
-    log-probs and gradients then equal those of separate rows.
+
+def find_engine(model: Any, finish: Finish) -> Engine:
+    """The fastest way through a model that is exact, by trying each on one batch.
+
+    Prompts are shared at once where all layers are attention that asks for nothing a shared row cannot give, else by
+    the model's key-value cache; either way only if log-probs and gradients equal those of separate rows.
 
     Args:
         model: a transformers causal LM in evaluation mode.
         finish: what it does to its head's output.
     """
+    shared = "each prompt once, shared by its responses"
     try:
-        with traced() as trace:
-            shared = _outcome(model, finish, shared_row(_BATCH, device=_device(model)))
-    except UnsupportedAttentionError as error:
-        return _separate(str(error))
-    except Exception as error:  # whatever an architecture raises, it only means that it cannot share
-        reason = str(error).partition("\n")[0][:120] or type(error).__name__
-        return _separate(f"it cannot read a shared row ({reason})")
+        limit = _by_attention(model, finish)
+        return Engine("attention", _limited(shared, limit), limit)
+    except _InexactError as error:
+        reason = str(error)
+    try:
+        limit = _by_cache(model, finish)
+        return Engine("cache", f"{_limited(f'{shared} in a cache', limit)}: {reason}", limit)
+    except _InexactError as error:
+        return Engine(note=f"{Engine.note}: {reason}, and {error}")
+
+
+def _limited(note: str, limit: int | None) -> str:
+    return note if limit is None else f"{note}; above {limit} tokens {Engine.note}"
+
+
+def _by_attention(model: Any, finish: Finish) -> int | None:
+    """The longest sequence up to which a row may be read at once (`None`: any).
+
+    Raises:
+        _InexactError: with the reason, if it may not.
+    """
+    with traced() as trace:
+        shared = _tried(model, finish, shared_row(_BATCH, device=_device(model)), "it cannot read a shared row")
     layers = int(model.config.get_text_config().num_hidden_layers)
     if trace.calls != layers:
-        return _separate(f"its {layers} layers call ordinary attention {trace.calls} times")
-    separate = _outcome(model, finish, padded_rows(_BATCH, device=_device(model)))
-    if not _agree(shared, separate, next(model.parameters()).dtype):
-        return _separate("sharing prompts would change this architecture's results")
-    limit = _limit(trace)
-    note = "each prompt once, shared by its responses"
-    return Engine(True, note if limit is None else f"{note}; above {limit} tokens {Engine.note}", limit)
+        raise _InexactError(f"its {layers} layers call ordinary attention {trace.calls} times")
+    if not _agree(shared, _separate(model, finish, _BATCH), next(model.parameters()).dtype):
+        raise _InexactError("reading all at once would change this architecture's results")
+    return _limit(trace)
 
 
-def _separate(reason: str) -> Engine:
-    return Engine(note=f"{Engine.note}: {reason}")
+def _by_cache(model: Any, finish: Finish) -> int | None:
+    """The longest sequence up to which a row may be read by the model's cache (`None`: any).
+
+    Raises:
+        _InexactError: with the reason, if it may not.
+    """
+    if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
+        raise _InexactError("activation checkpointing keeps no cache")
+    with observed_windows() as windows:
+        _try_cache(model, finish, _BATCH)
+    probed = [window for window in windows if window <= _PROBED_WINDOW]
+    if probed:  # a prompt that does not fit into the window, and a response that does not fit beside it
+        _try_cache(model, finish, (_group(3, max(probed) + 3, max(probed), 2),))
+    return min(windows - set(probed), default=None)
+
+
+def _try_cache(model: Any, finish: Finish, batch: tuple[Encoded, ...]) -> None:
+    cached = _tried(model, finish, shared_row(batch, by="cache", device=_device(model)), "its cache cannot be shared")
+    if not _agree(cached, _separate(model, finish, batch), next(model.parameters()).dtype):
+        raise _InexactError("a shared cache would change its results")
+
+
+def _separate(model: Any, finish: Finish, batch: tuple[Encoded, ...]) -> tuple[Tensor, Tensor]:
+    return _outcome(model, finish, padded_rows(batch, device=_device(model)))
+
+
+def _tried(model: Any, finish: Finish, rows: Rows, failure: str) -> tuple[Tensor, Tensor]:
+    try:
+        return _outcome(model, finish, rows)
+    except UnsupportedAttentionError as error:
+        raise _InexactError(str(error)) from error
+    except Exception as error:  # whatever an architecture raises, it only means that it cannot share
+        reason = str(error).partition("\n")[0][:120] or type(error).__name__
+        raise _InexactError(f"{failure} ({reason})") from error
 
 
 def _limit(trace: Trace) -> int | None:
@@ -79,19 +134,22 @@ def _limit(trace: Trace) -> int | None:
     return min((size for size in unexplained if size), default=None)
 
 
+_DIFFERENT = 23
+"""Token ids of the probe, from 3 on: there are as many in every vocabulary."""
+
+
 def _group(first: int, prompt: int, *responses: int) -> Encoded:
-    """A Group of consecutive token ids."""
-    begin, made = first + prompt, []
+    """A Group of consecutive token ids, again from the first where there are too many."""
+    ids = [3 + (first - 3 + index) % _DIFFERENT for index in range(prompt + sum(responses))]
+    begin, made = prompt, []
     for length in responses:
-        made.append(EncodedResponse(tuple(range(begin, begin + length)), (True,) * length))
+        made.append(EncodedResponse(tuple(ids[begin : begin + length]), (True,) * length))
         begin += length
-    return Encoded(tuple(range(first, first + prompt)), tuple(made))
+    return Encoded(tuple(ids[:prompt]), tuple(made))
 
 
 _BATCH = (_group(3, 7, 5, 1, 3), _group(19, 1, 4, 2))
 """Every token id occurs once, so that gradients of the two layouts can be compared by id."""
-
-_IDS = 1 + max(token for group in _BATCH for response in group.responses for token in response.tokens)
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -104,8 +162,10 @@ def _outcome(model: Any, finish: Finish, rows: Rows) -> tuple[Tensor, Tensor]:
     Every layer's backward pass is on the way to the embeddings, and no gradient of the size of the weights is made.
     """
     embedded: list[Tensor] = []
+    ids: list[Tensor] = []
 
-    def take(module: nn.Module, arguments: Any, output: Tensor) -> Tensor:
+    def take(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        ids.append(arguments[0])
         embedded.append(output.detach().requires_grad_())
         return embedded[-1]
 
@@ -114,11 +174,13 @@ def _outcome(model: Any, finish: Finish, rows: Rows) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             values = rows.unfold(token_logprobs(model, rows, finish))
             mixture = (values * torch.cos(rows.target.float())).sum()
-            gradient = torch.autograd.grad(mixture, embedded[0])[0].float().flatten(0, -2)
+            gradients = torch.autograd.grad(mixture, embedded, materialize_grads=True)
     finally:
         handle.remove()
-    by_id = gradient.new_zeros(_IDS, gradient.shape[-1])
-    return values.detach(), by_id.index_add(0, rows.input_ids.flatten(), gradient)
+    by_id = gradients[0].new_zeros(3 + _DIFFERENT, gradients[0].shape[-1], dtype=torch.float32)
+    for read, gradient in zip(ids, gradients, strict=True):
+        by_id.index_add_(0, read.flatten(), gradient.float().flatten(0, -2))
+    return values.detach(), by_id
 
 
 def _agree(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], dtype: torch.dtype) -> bool:
