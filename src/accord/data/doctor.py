@@ -230,7 +230,7 @@ def _encode(
 
 
 _KINDS = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
-_KINDS |= {"step_score": "steps labelled from 0 to 1", "scores": "scores", "preferences": "preferences"}
+_KINDS |= {"step_score": "steps labelled from 0 to 1", "named_scores": "scores", "named_prefer": "preferences"}
 """What the feedback tensors of the vocabulary are made from, in words."""
 
 

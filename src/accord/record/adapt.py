@@ -46,9 +46,9 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
         groups: the data.
         needs: names of the tensors that the objective takes (`accord.objectives.vocabulary`). `prefer` is taken from
             preferences, else scores, else labels; `label` from labels, else from what gives preferences; `score` from
-            scores; `distribution` from probabilities, else from what gives preferences; `scores`, `preferences` from
-            every score, and every axis of preferences, that has a name; `step_score` from step scores between 0 and 1;
-            an objective that needs none of them trains on the best, the desirable or the only responses.
+            scores; `distribution` from probabilities, else from what gives preferences; `named_scores`
+            from every score and `named_prefer` from every axis of preferences; `step_score` from step scores between 0
+            and 1; an objective that needs none of them trains on the best, the desirable or the only responses.
         axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first that has
             what is needed.
     """
@@ -61,7 +61,7 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
     kept: list[Group] = []
     left_out: list[Group] = []
     for group in groups:
-        narrowed, conflicting = (group, False) if "preferences" in needs else _on_axis(group, axis)
+        narrowed, conflicting = (group, False) if "named_prefer" in needs else _on_axis(group, axis)
         several_axes += conflicting
         adapted: Group | None = narrowed
         for step in steps:
@@ -165,8 +165,8 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
     "score": _score,
     "distribution": _distribution,
     "step_score": _step_labels,
-    "scores": _named_scores,
-    "preferences": _named_preferences,
+    "named_scores": _named_scores,
+    "named_prefer": _named_preferences,
 }
 
 
