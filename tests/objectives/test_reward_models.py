@@ -27,7 +27,7 @@ def test_cross_entropy_of_each_step(golden: Golden) -> None:
     terms = process_reward(*steps(golden))
     expected = golden["prm.step"]["expected"]
     torch.testing.assert_close(terms.loss.flatten(), torch.tensor(expected["ce_per_step"], dtype=DOUBLE))
-    assert float(terms.value()) == pytest.approx(expected["loss"], rel=1e-6)
+    assert terms.value().item() == pytest.approx(expected["loss"], rel=1e-6)
 
 
 def test_a_share_is_the_weighted_sum_of_both_labels() -> None:
@@ -68,7 +68,7 @@ def test_regression_by_hand() -> None:
     scores = torch.tensor([[[4.0, float("nan")], [2.0, 9.0]]], dtype=DOUBLE)
     given = torch.tensor([[[1.0, 0.0], [1.0, 1.0]]], dtype=DOUBLE)
     value = reward_regression(rewards, scores, given).value()
-    assert float(value) == pytest.approx((1.0 + 4.0 + 0.0) / 3)
+    assert value.item() == pytest.approx((1.0 + 4.0 + 0.0) / 3)
     (gradient,) = torch.autograd.grad(value, rewards)
     torch.testing.assert_close(gradient, torch.tensor([[[-2 / 3, 0.0], [-4 / 3, 0.0]]], dtype=DOUBLE))
 

@@ -56,8 +56,8 @@ def multi_bradley_terry(named_rewards: Tensor, named_prefer: Tensor) -> Terms:
         One component, `[B,K,n,n]` weighted by `named_prefer`. Metrics `margin` and `accuracy` over the pairs of all
         values.
 
-    Source: Ouyang et al. 2022 (arXiv:2203.02155), eq. 1, on each value; one value a model in Dai et al. 2023, "Safe RLHF"
-    (arXiv:2310.12773), section 3.2.
+    Source: Ouyang et al. 2022 (arXiv:2203.02155), eq. 1, on each value; one value a model in Dai et al. 2023,
+    "Safe RLHF" (arXiv:2310.12773), section 3.2.
 
     Deviation: those train a model for each value.
 

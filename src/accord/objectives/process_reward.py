@@ -28,8 +28,8 @@ def process_reward(step_reward: Tensor, step_score: Tensor, step_end: Tensor) ->
         half, and `bad_found`, the share of bad steps that are called bad.
 
     Source: Uesato et al. 2022, "Solving math word problems with process- and outcome-based feedback"
-    (arXiv:2211.14275), section 2.3; Lightman et al. 2023, "Let's verify step by step" (arXiv:2305.20050). Labels between
-    0 and 1: Wang et al. 2024, "Math-Shepherd" (arXiv:2312.08935), eq. 4.
+    (arXiv:2211.14275), section 2.3; Lightman et al. 2023, "Let's verify step by step" (arXiv:2305.20050). Labels
+    between 0 and 1: Wang et al. 2024, "Math-Shepherd" (arXiv:2312.08935), eq. 4.
 
     >>> import torch
     >>> z = torch.tensor([[[0.9, -1.2, 1.0]]])
