@@ -1,4 +1,4 @@
-"""The scalar head of a reward model, and its export as a plain sequence classifier."""
+"""The heads of reward models: of whole responses, with one or several named values, and of their steps."""
 
 from __future__ import annotations
 
@@ -9,83 +9,122 @@ import torch
 from torch import Tensor, nn
 
 from accord.errors import ModelError
+from accord.policy.classifiers import STEP_LABELS, classifier_head, require_classifier, save_classifier
+
+OVERALL = "overall"
+"""The value that stands for all."""
+
+OUTPUTS = ("reward", "named_rewards", "step_reward")
+"""What heads give, by its name in the vocabulary of objectives."""
 
 
 class RewardHead(nn.Module):
-    """A linear map from the state after the last token to one number.
+    """A linear map from the state after the last token to one number, or to several named ones.
 
     The weight starts at zero, so that the first loss is exactly log 2 and no response is favoured before training.
+
+    Args:
+        hidden_size: width of the states.
+        names: what the outputs are, in order.
     """
 
-    def __init__(self, hidden_size: int) -> None:
+    def __init__(self, hidden_size: int, names: tuple[str, ...] = (OVERALL,)) -> None:
         super().__init__()
-        self.score = nn.Linear(hidden_size, 1, bias=False)
+        self.names = names
+        self.score = nn.Linear(hidden_size, len(names), bias=False)
         nn.init.zeros_(self.score.weight)
 
     @classmethod
-    def for_model(cls, model: Any, source: str) -> RewardHead:
-        """A head for a model: the one saved beside its weights if it is a reward model, a new one otherwise."""
-        _require_classifier(model)
-        head = cls(int(model.config.get_text_config().hidden_size))
-        saved = _saved_score(Path(source))
-        if saved is not None:
-            head.score.weight.data.copy_(saved)
-        return head
+    def for_model(cls, model: Any, source: str, names: tuple[str, ...] = (OVERALL,)) -> RewardHead:
+        """A head for a model: the one saved beside its weights if it gives these values, a new one otherwise.
+
+        Raises:
+            ModelError: the architecture has no classifier, so that the reward model could not be loaded elsewhere.
+        """
+        require_classifier(model.config, "sequence")
+        saved = find_head(model, source)
+        return saved if isinstance(saved, cls) and saved.names == names else cls(_width(model), names)
 
     def forward(self, states: Tensor) -> Tensor:
-        """States `[R,H]` to rewards `[R]`."""
-        rewards: Tensor = self.score(states.to(self.score.weight.dtype)).squeeze(-1)
-        return rewards
+        """States `[R,H]` to values `[R,K]`."""
+        values: Tensor = self.score(states.to(self.score.weight.dtype))
+        return values
+
+    def overall(self, values: Tensor) -> Tensor:
+        """The value that stands for all, `[...,K] -> [...]`: the one of that name, else the mean."""
+        return values[..., self.names.index(OVERALL)] if OVERALL in self.names else values.mean(-1)
 
 
-def save_reward_model(model: Any, head: RewardHead, directory: Path, *, pad_id: int) -> None:
-    """Write trunk and head so that `AutoModelForSequenceClassification` loads them with `num_labels=1`.
+class StepHead(nn.Module):
+    """A linear map from the state after a step to the log-odds that the step is good. It starts at zero."""
 
-    transformers finds the last token of a row by the pad id, which is therefore part of the written configuration.
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(hidden_size, 1)
+        nn.init.zeros_(self.score.weight)
+        nn.init.zeros_(self.score.bias)
+
+    @classmethod
+    def for_model(cls, model: Any, source: str) -> StepHead:
+        """A head for a model: the one saved beside its weights if it is a process reward model, else a new one.
+
+        Raises:
+            ModelError: the architecture has no classifier, so that the reward model could not be loaded elsewhere.
+        """
+        require_classifier(model.config, "token")
+        saved = find_head(model, source)
+        return saved if isinstance(saved, cls) else cls(_width(model))
+
+    def forward(self, states: Tensor) -> Tensor:
+        """States `[S,H]` to log-odds `[S]`."""
+        values: Tensor = self.score(states.to(self.score.weight.dtype)).squeeze(-1)
+        return values
+
+
+Head = RewardHead | StepHead
+
+
+def find_head(model: Any, source: str) -> Head | None:
+    """The head saved beside a model's weights, or `None` if they are no reward model.
 
     Raises:
-        ModelError: transformers has no sequence classifier for this architecture.
+        ModelError: there is a classifier of tokens that tells other than two labels apart.
     """
-    from transformers import AutoModelForSequenceClassification
-
-    _require_classifier(model)
-    config = type(model.config).from_dict(model.config.to_dict())
-    config.num_labels = 1
-    config.pad_token_id = pad_id
-    with torch.device("meta"):
-        classifier = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-    name = next(key for key in classifier.state_dict() if key.endswith("score.weight"))
-    weights = {key: value for key, value in model.state_dict().items() if key in classifier.state_dict()}
-    weights[name] = head.score.weight.detach().to(next(iter(weights.values())).dtype)
-    missing = set(classifier.state_dict()) - set(weights)
-    if missing:
-        raise ModelError(
-            f"the sequence classifier of {type(model.config).__name__} needs {sorted(missing)[:3]} as well"
-        )
-    classifier.config.architectures = [type(classifier).__name__]
-    classifier.save_pretrained(directory, state_dict=weights, safe_serialization=True)
-
-
-def _require_classifier(model: Any) -> None:
-    """Refuse, before training, an architecture whose reward model could not be exported."""
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-
-    if type(model.config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING:
-        raise ModelError(
-            f"transformers has no sequence classifier for {type(model.config).__name__}, so a reward model of it "
-            "could not be loaded elsewhere",
-            mend="Train the reward model from another architecture.",
-        )
+    saved = classifier_head(source)
+    if saved is None:
+        return None
+    if saved.task == "sequence":
+        names = saved.labels if len(saved.labels) > 1 else (OVERALL,)
+        reward = RewardHead(saved.weight.shape[1], names)
+        reward.score.weight.data.copy_(saved.weight)
+        return reward
+    if len(saved.weight) != len(STEP_LABELS):
+        mend = "Accord reads process reward models of two labels, bad and good."
+        raise ModelError(f"classifies tokens into {len(saved.weight)} labels", where=source, mend=mend)
+    step = StepHead(saved.weight.shape[1])
+    bad, good = (saved.labels.index(label) if label in saved.labels else i for i, label in enumerate(STEP_LABELS))
+    step.score.weight.data.copy_(saved.weight[good] - saved.weight[bad])
+    if saved.bias is not None:
+        step.score.bias.data.copy_(saved.bias[good] - saved.bias[bad])
+    return step
 
 
-def _saved_score(directory: Path) -> Tensor | None:
-    """The `score.weight` in a model directory, if it holds a reward model."""
-    from safetensors import safe_open
+def save_reward_model(model: Any, head: Head, directory: Path, *, pad_id: int) -> None:
+    """Write trunk and head as a plain classifier.
 
-    for file in sorted(directory.glob("*.safetensors")) if directory.is_dir() else ():
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - safe_open is not a mapping
-                if name.endswith("score.weight"):
-                    saved: Tensor = tensors.get_tensor(name)
-                    return saved
-    return None
+    A head of whole responses becomes an `AutoModelForSequenceClassification` whose labels are the values' names; one of
+    steps an `AutoModelForTokenClassification` whose two logits, {bad, good}, are 0 and the log-odds.
+
+    Raises:
+        ModelError: transformers has no such classifier for this architecture.
+    """
+    if isinstance(head, RewardHead):
+        weight, labels = head.score.weight.detach(), head.names
+        save_classifier(model, "sequence", {"weight": weight}, labels, directory, pad_id=pad_id)
+        return
+    parts = {name: torch.cat([torch.zeros_like(part), part]) for name, part in head.score.state_dict().items()}
+    save_classifier(model, "token", parts, STEP_LABELS, directory, pad_id=pad_id)
+
+
+def _width(model: Any) -> int:
+    return int(model.config.get_text_config().hidden_size)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from accord.errors import ModelError
 from accord.policy.chat import Renderer
+from accord.policy.classifiers import tokenizer_of_classifier
 from accord.policy.divergences import Measure, Side, token_divergences
 from accord.policy.engine.probe import PADDED, Engine
 from accord.policy.fingerprint import weights_fingerprint
-from accord.policy.heads import RewardHead, save_reward_model
+from accord.policy.heads import Head, RewardHead, StepHead, save_reward_model
 from accord.policy.logprobs import (
     Finish,
     hidden_states,
@@ -42,7 +43,7 @@ class Policy:
         source: the directory or hub id it was loaded from.
         dtype: bf16 computes under autocast; what is trained stays in float32.
         finish: what the model does to its LM head's output.
-        reward_head: a scalar head, for reward models.
+        reward_head: for reward models, of whole responses or of their steps.
         engine: how batches are laid out.
     """
 
@@ -52,7 +53,7 @@ class Policy:
     source: str
     dtype: Dtype
     finish: Finish
-    reward_head: RewardHead | None = None
+    reward_head: Head | None = None
     engine: Engine = PADDED
     version: str = "start"
     _fingerprint: str | None = field(default=None, repr=False)
@@ -144,15 +145,38 @@ class Policy:
         return token_divergences(own, theirs, measure, temperature=temperature)
 
     def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
-        """The reward head's output after the last token of every response, `[B,n]` float32."""
-        if self.reward_head is None:
-            raise ModelError(
-                "has no reward head", where=self.source, mend="Train one with `accord train bradley_terry`."
-            )
+        """The overall value of every response, `[B,n]` float32."""
+        values = self.named_rewards(batch)
+        assert isinstance(self.reward_head, RewardHead)
+        return self.reward_head.overall(values)
+
+    def named_rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
+        """Every value of the reward head after the last token of every response, `[B,n,K]` float32."""
+        if not isinstance(self.reward_head, RewardHead):
+            mend = "Train one with `accord train bradley_terry`."
+            raise ModelError("has no reward head", where=self.source, mend=mend)
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             values = self.reward_head(hidden_states(self.model, rows)[rows.last])
-        return rows.fold_rows(values.float())
+        return torch.stack([rows.fold_rows(value) for value in values.float().unbind(-1)], -1)
+
+    def step_rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
+        """The log-odds that a step is good, at the last token of every step, `[B,n,T]` float32; 0 elsewhere."""
+        if not isinstance(self.reward_head, StepHead):
+            mend = "Train one with `accord train process_reward`."
+            raise ModelError("is no process reward model", where=self.source, mend=mend)
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            values = self.reward_head(hidden_states(self.model, rows)[rows.end])
+        return rows.fold_ends(values.float())
+
+    def head_outputs(self, rows: Rows) -> dict[str, Tensor]:
+        """What the head gives, by its name in the vocabulary of objectives."""
+        if isinstance(self.reward_head, StepHead):
+            return {"step_reward": self.step_rewards(rows)}
+        values = self.named_rewards(rows)
+        assert isinstance(self.reward_head, RewardHead)
+        return {"named_rewards": values, "reward": self.reward_head.overall(values)}
 
     def start(self) -> AbstractContextManager[Any]:
         """A context in which the model is its own start: adapters disabled. Only under LoRA."""
@@ -187,18 +211,21 @@ class Policy:
     def save(self, directory: str | Path) -> None:
         """Write a directory that plain transformers loads: safetensors, tokenizer, chat template, generation settings.
 
-        Adapters are merged into the weights. A reward model is written as a sequence classifier.
+        Adapters are merged into the weights. A reward model is written as a classifier, of sequences or of tokens, with
+        a tokenizer whose pad token no response ends with.
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         quiet_transformers()
         model = self._merged()
+        tokenizer = self.tokenizer
         if self.reward_head is not None:
-            save_reward_model(model, self.reward_head, directory, pad_id=self.renderer.pad_id)
+            tokenizer = tokenizer_of_classifier(tokenizer, self.renderer.stop_ids)
+            save_reward_model(model, self.reward_head, directory, pad_id=tokenizer.pad_token_id)
         else:
             _with_stop_tokens(model, self.renderer)
             model.save_pretrained(directory, safe_serialization=True)
-        self.tokenizer.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
     def _merged(self) -> Any:
         if not self.adapted:

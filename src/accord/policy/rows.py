@@ -29,6 +29,8 @@ class Rows:
         slot: `[N]` its place in a flat `[B*n*T]` tensor.
         last: `[M]` flat position of each fed response's last token, for heads that read the end of a sequence.
         last_slot: `[M]` place of the response in a flat `[B*n]` tensor.
+        end: `[S]` flat position of the last token of each step that is fed, for heads that read the end of a step.
+        end_slot: `[S]` its place in a flat `[B*n*T]` tensor.
         mask: `[B,n,T]` 1.0 on trained tokens.
         valid: `[B,n]` 1.0 where there is a response with at least one trained token.
     """
@@ -41,6 +43,8 @@ class Rows:
     slot: Tensor
     last: Tensor
     last_slot: Tensor
+    end: Tensor
+    end_slot: Tensor
     mask: Tensor
     valid: Tensor
 
@@ -57,6 +61,11 @@ class Rows:
         """One value a fed response `[M]` as `[B,n]`, zero where a group has no such response."""
         flat = values.new_zeros(self.valid.numel())
         return flat.index_copy(0, self.last_slot, values).view(self.valid.shape)
+
+    def fold_ends(self, values: Tensor) -> Tensor:
+        """One value a step `[S]` as `[B,n,T]`, at the step's last token, zero elsewhere."""
+        flat = values.new_zeros(self.mask.numel())
+        return flat.index_copy(0, self.end_slot, values).view(self.mask.shape)
 
 
 def row_tokens(encoded: Encoded) -> int:
@@ -144,7 +153,7 @@ def _rows(
     """The rows with their trained tokens, given each response's flat positions after that of its prompt's end."""
     width = max((len(group.responses) for group in batch), default=0)
     longest = max((len(response.tokens) for group in batch for response in group.responses), default=0)
-    place, target, slot, last, last_slot = [], [], [], [], []
+    place, target, slot, last, last_slot, end, end_slot = [], [], [], [], [], [], []
     # In the order of the batch, whatever the order in the row: what is cached is folded in the order of the batch.
     for (b, j), positions in sorted(read.items()):
         response = batch[b].responses[j]
@@ -155,6 +164,9 @@ def _rows(
                 slot.append((b * width + j) * longest + t)
         last.append(positions[-1])
         last_slot.append(b * width + j)
+        read_steps = [t for t in response.steps if t + 1 < len(positions)]
+        end += [positions[t + 1] for t in read_steps]
+        end_slot += [(b * width + j) * longest + t for t in read_steps]
     mask = torch.zeros(len(batch), width, longest)
     mask.view(-1)[torch.tensor(slot, dtype=torch.long)] = 1.0
     valid = (mask.sum(-1) > 0).float() if longest else torch.zeros(len(batch), width)
@@ -171,6 +183,8 @@ def _rows(
         slot=tensor(slot),
         last=tensor(last),
         last_slot=tensor(last_slot),
+        end=tensor(end),
+        end_slot=tensor(end_slot),
         mask=mask.to(device),
         valid=valid.to(device),
     )
