@@ -15,7 +15,8 @@ from accord.report import print_summary, write_model_card, write_report
 from accord.train import distributed
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
-from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, SAMPLED_LENGTH
+from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, REWARD, SAMPLED_LENGTH
+from accord.train.rounds import Actor
 from accord.train.run import Probe, RunResult, run_training
 
 _AXES: dict[str, dict[str, Any]] = {
@@ -31,6 +32,11 @@ _AXES: dict[str, dict[str, Any]] = {
     RESPONSE_LOGPROB: {
         "unit": "nats per token",
         "description": "Mean log-probability per token of held-out responses.",
+    },
+    REWARD: {
+        "unit": "reward",
+        "description": "Score of one sampled answer to each held-out prompt, by the rewards that training used. "
+        "What a policy is trained to raise is no proof of what was meant: look at the answers.",
     },
     SAMPLED_LENGTH: {
         "unit": "tokens",
@@ -49,6 +55,7 @@ def align(
     *,
     groups: Sequence[Group] | None = None,
     eval_groups: Sequence[Group] | None = None,
+    actor: Actor | None = None,
     probe: Probe | None = None,
     console: Console | None = None,
     fresh: bool = False,
@@ -57,7 +64,9 @@ def align(
 
     Arguments and errors are those of `accord.train.run.run_training`.
     """
-    result = run_training(config, groups=groups, eval_groups=eval_groups, probe=probe, console=console, fresh=fresh)
+    result = run_training(
+        config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh
+    )
     if distributed.rank() == 0 and result.policy is not None:
         conclude(result.path, held_out_evaluation(result.path))
     if console is not None and distributed.rank() == 0:
@@ -92,7 +101,7 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         comparisons=tuple(comparisons),
         primary=primary,
         judge={"kind": "the data's own feedback"},
-        notes=(_LIKELIHOOD_NOTE,),
+        notes=() if primary == REWARD else (_LIKELIHOOD_NOTE,),
     )
 
 

@@ -1,0 +1,157 @@
+"""Online training: the policy answers, rewards score, the policy learns. Here the ring of the rooms closes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec.structs import replace
+from rich.console import Console
+
+from accord.errors import ConfigError
+from accord.feedback.reward import Part, Reward
+from accord.feedback.score import RewardStatistics, score
+from accord.objectives.policy_gradient import METHODS
+from accord.policy.policy import Policy
+from accord.policy.sample import Sampling
+from accord.recipes.align import align
+from accord.record import Feedback, Group
+from accord.rollout import rollout
+from accord.train import distributed
+from accord.train.config import TrainConfig
+from accord.train.prepare_rounds import with_rollout
+from accord.train.rounds import PromptOrder, Round, without_feedback
+from accord.train.run import Probe, RunResult
+
+
+@dataclass(frozen=True)
+class RewardedActor:
+    """Samples from the policy in this process and has rewards score the answers.
+
+    Attributes:
+        rewards: what scores.
+        config: how to sample.
+        greedy: whether the greedy answer's score is wanted as the baseline.
+    """
+
+    rewards: Sequence[Reward | Part]
+    config: TrainConfig
+    greedy: bool = False
+
+    def collect(self, policy: Policy, prompts: PromptOrder, number: int) -> Round:
+        """The scored Groups of a round; prompts whose answers all score alike are replaced if the settings say so."""
+        found: list[Group] = []
+        notes: dict[str, float] = {}
+        drawn = prompts.of_round(number)
+        refill = self.config.refill or 0
+        for attempt in range(refill + 1):
+            scored = self._scored(policy, drawn, number, attempt, notes)
+            found += [group for group in scored if tells_apart(group)] if refill else scored
+            if len(found) >= prompts.a_round:
+                break
+            drawn = prompts.further(number, attempt, prompts.a_round - len(found))
+        return Round(found[: prompts.a_round], notes | _of_answers(found))
+
+    def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
+        """One scored answer to each held-out prompt, at the temperature of training."""
+        answered = self._answered(policy, prompts, n=1, temperature=self.config.temperature, seed=self.config.seed)
+        return score(answered, self.rewards, missing="record") if answered else []
+
+    def _scored(
+        self, policy: Policy, prompts: Sequence[Group], number: int, attempt: int, notes: dict[str, float]
+    ) -> list[Group]:
+        seed = int(np.random.SeedSequence([self.config.seed, 17, number, attempt]).generate_state(1)[0])
+        n = self.config.n or 1
+        answered = self._answered(policy, prompts, n=n, temperature=self.config.temperature, seed=seed)
+        scored = score(answered, self.rewards, missing=self.config.missing_reward, observe=_note_into(notes))
+        if not self.greedy:
+            return scored
+        best_guess = self._answered(policy, prompts, n=1, temperature=0.0, seed=seed)
+        baselines = score(best_guess, self.rewards, missing=self.config.missing_reward)
+        return [_with_baseline(group, baseline) for group, baseline in zip(scored, baselines, strict=True)]
+
+    def _answered(
+        self, policy: Policy, prompts: Sequence[Group], *, n: int, temperature: float, seed: int
+    ) -> list[Group]:
+        """The prompts with sampled responses; ranks share the work, and all get everything."""
+        sampling = Sampling(temperature=temperature, max_tokens=self.config.max_tokens, seed=seed + distributed.rank())
+        mine = rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=sampling)
+        gathered = distributed.gather(mine)
+        # Ranks took every world_size-th prompt; back into one order.
+        return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
+
+
+def train_online(
+    config: TrainConfig,
+    rewards: Sequence[Reward | Part],
+    *,
+    groups: Sequence[Group] | None = None,
+    eval_groups: Sequence[Group] | None = None,
+    probe: Probe | None = None,
+    console: Console | None = None,
+    fresh: bool = False,
+) -> RunResult:
+    """Train on the policy's own answers: rounds of sampling, scoring and updates.
+
+    Args:
+        config: the settings. The objective is a policy-gradient method, or one that learns from preferences, labels or
+            scores, which are then made of the rewards' scores.
+        rewards: what scores the answers.
+        groups: prompts, instead of reading `config.data`.
+        eval_groups: held-out prompts.
+        probe: an evaluation to run at every measurement.
+        console: where progress is shown.
+        fresh: delete what an earlier run wrote in `config.out` and start again.
+
+    Raises:
+        AccordError: a setting, the data, a model or a reward is wrong.
+    """
+    if not rewards:
+        raise ConfigError(
+            f"{config.objective} learns from scores of its own answers, and nothing scores them",
+            where="--reward",
+            mend="Name a reward, e.g. --reward numeric; accord verify --list shows them.",
+        )
+    method = METHODS.get(config.objective)
+    greedy = method is not None and "baseline" in method.credit(config.hyper).needs
+    config = with_rollout(config)
+    actor = RewardedActor(rewards, config, greedy)
+    return align(
+        config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh
+    )
+
+
+def tells_apart(group: Group) -> bool:
+    """Whether the answers to a prompt have at least two scores that are not all the same."""
+    given = {value for value in group.scores() or () if value is not None}
+    return len(given) > 1
+
+
+def _with_baseline(group: Group, greedy: Group) -> Group:
+    """The Group with the greedy answer's score as that of every response under the name `baseline`."""
+    value = (greedy.scores() or (None,))[0]
+    baseline = Feedback("verifier", "greedy answer", scores={"baseline": (value,) * len(group.responses)})
+    return replace(group, feedback=(*group.feedback, baseline))
+
+
+def _note_into(notes: dict[str, float]) -> Callable[[RewardStatistics], None]:
+    """Puts each reward's mean and share of missing scores among the notes of a round."""
+
+    def note(statistics: RewardStatistics) -> None:
+        if statistics.mean is not None:
+            notes[f"reward/{statistics.name}"] = statistics.mean
+        if statistics.missing:
+            notes[f"reward/{statistics.name}/missing"] = statistics.missing
+
+    return note
+
+
+def _of_answers(groups: Sequence[Group]) -> dict[str, float]:
+    responses = [response for group in groups for response in group.responses]
+    if not responses:
+        return {}
+    return {
+        "round/finished": sum(response.finished for response in responses) / len(responses),
+        "round/length": sum(len(response.tokens or ()) for response in responses) / len(responses),
+    }

@@ -1,0 +1,171 @@
+"""From settings to everything an online run needs: policy, reference, critic, prompts, the rounds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import msgspec
+import numpy as np
+
+from accord.data import Dataset, read
+from accord.data.prompts import Prompts, prepare_prompts
+from accord.errors import ConfigError
+from accord.objectives import resolve
+from accord.objectives.policy_gradient import METHODS, Method
+from accord.objectives.policy_gradient.method import Rollout
+from accord.objectives.vocabulary import signature_of
+from accord.policy.critic import VALUES, Critic
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
+from accord.policy.start import starting_weights
+from accord.record import Group
+from accord.train.config import TrainConfig
+from accord.train.measure import measure_rewards
+from accord.train.prepare import MAX_HELD_OUT, Run, load, resolved
+from accord.train.progress import Display
+from accord.train.rounds import Actor, PromptOrder, Rounds
+from accord.train.step import Task
+
+_COMPARED = Rollout(n=4, least=1)
+"""How objectives that compare given answers get theirs."""
+
+
+def prepare_rounds(
+    config: TrainConfig,
+    actor: Actor,
+    *,
+    groups: Sequence[Group] | None,
+    eval_groups: Sequence[Group] | None,
+    display: Display,
+) -> Run:
+    """Load the models, read the prompts, and arrange the rounds.
+
+    Args:
+        config: the settings; the objective is a method of `METHODS`, or any that learns from scores or preferences.
+        actor: samples and scores.
+        groups: prompts, instead of reading `config.data`.
+        eval_groups: held-out prompts, instead of `config.eval_data` or a held-out share.
+        display: where notes are shown.
+    """
+    config = with_rollout(config)
+    method = METHODS.get(config.objective)
+    objective = resolve(config.objective) if method is None else method.objective(config.hyper)
+    credit = None if method is None else method.credit(config.hyper)
+    needs = {*signature_of(objective).needs, *(credit.needs if credit is not None else ())}
+    if "reward" in needs:
+        raise ConfigError(
+            f"{config.objective} trains a reward model, which has no answers to sample", where="--reward"
+        )
+    policy = load(config, reward=False)
+    config = resolved(config, policy, ("reference", *signature_of(objective).needs))
+    training, held_out = _prompts(config, policy, groups, eval_groups, display)
+    critic = _critic(config, tuple(name for name in VALUES if name in needs or f"old_{name}" in needs))
+    task = Task(objective, _own_hyper(config, method), policy, critic=critic, temperature=config.temperature)
+    start = _reference(config, policy)
+    order = PromptOrder(training.groups, config.prompts, config.seed)
+    display.say(f"log-probs: {policy.engine.note}")
+    return Run(
+        config=config,
+        task=task,
+        source=Rounds(task, credit, actor, order, config, start),
+        scored=[],
+        measure=lambda: measure_rewards(actor.examine(policy, held_out)),
+        prompts=held_out[: config.samples],
+        fingerprint=_fingerprint(policy, training),
+        findings=msgspec.to_builtins(training.report) | {"held_out_groups": len(held_out)},
+        start=start,
+    )
+
+
+def _own_hyper(config: TrainConfig, method: Method | None) -> dict[str, object]:
+    """What the objective itself takes: a method's objective has its hyperparameters bound already."""
+    return dict(config.hyper) if method is None else {}
+
+
+def with_rollout(config: TrainConfig) -> TrainConfig:
+    """The settings with the method's own number of answers, passes and refills where none are given.
+
+    Raises:
+        ConfigError: fewer answers than the method can compare.
+    """
+    method = METHODS.get(config.objective)
+    rollout = _COMPARED if method is None else method.rollout
+    n = config.n or rollout.n
+    if n < rollout.least:
+        mend = f"{config.objective} compares the answers to a prompt: give at least {rollout.least}."
+        raise ConfigError(f"{n} is too few", where="--n", mend=mend)
+    refill = rollout.refill if config.refill is None else config.refill
+    return msgspec.structs.replace(config, n=n, passes=config.passes or rollout.passes, refill=refill)
+
+
+def _prompts(
+    config: TrainConfig,
+    policy: Policy,
+    groups: Sequence[Group] | None,
+    eval_groups: Sequence[Group] | None,
+    display: Display,
+) -> tuple[Prompts, list[Group]]:
+    """Prompts to train on, and held-out prompts to measure on; never the same on both sides."""
+    assert config.max_length is not None
+    room, max_length = config.max_tokens, config.max_length
+
+    def prepared(dataset: Dataset) -> Prompts:
+        return prepare_prompts(dataset, encoder=policy.renderer, max_length=max_length, room=room)
+
+    def read_from(sources: Sequence[str], split: str) -> Dataset:
+        return read(sources, columns=config.columns, split=split, template=config.template)
+
+    training = prepared(read_from(config.data, "train") if groups is None else Dataset.of(groups))
+    for note in training.report.lines():
+        display.say(note)
+    if eval_groups is not None or config.eval_data:
+        aside = read_from(config.eval_data, "validation") if eval_groups is None else Dataset.of(eval_groups)
+        return training, prepared(aside).groups
+    count = min(MAX_HELD_OUT, round(config.holdout * len(training.groups)))
+    places = np.random.default_rng([config.seed, 7]).permutation(len(training.groups)).tolist()
+    held_out, kept = sorted(places[:count]), sorted(places[count:])
+    parts = [[training.groups[place] for place in of_part] for of_part in (kept, held_out)]
+    tokens = [training.tokens[place] for place in kept]
+    return Prompts(parts[0], tokens, training.report), parts[1]
+
+
+def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
+    if not names:
+        return None
+    network = load_policy(
+        config.critic or config.model,
+        dtype=config.dtype,
+        device=config.device,
+        lora_r=config.lora_r,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        chat=config.chat,
+        seed=config.seed,
+        gradient_checkpointing=config.gradient_checkpointing,
+        trust_remote_code=config.trust_remote_code,
+    )
+    return Critic.on(network, names)
+
+
+def _reference(config: TrainConfig, policy: Policy) -> Callable[[], AbstractContextManager[Policy]]:
+    """Opens the starting weights: the base under disabled adapters, or a frozen copy that stays in memory."""
+    if policy.adapted:
+        return lambda: starting_weights(policy, lambda: policy)
+    frozen: list[Policy] = []
+
+    def opened() -> AbstractContextManager[Policy]:
+        if not frozen:
+            frozen.append(load(config, reward=False, lora=False))
+            frozen[0].model.requires_grad_(False)
+        return nullcontext(frozen[0])
+
+    return opened
+
+
+def _fingerprint(policy: Policy, prompts: Prompts) -> str:
+    digest = hashlib.blake2b(policy.fingerprint().encode(), digest_size=16)
+    digest.update(repr(prompts.tokens).encode())
+    digest.update(msgspec.json.encode([group.answer for group in prompts.groups]))
+    return digest.hexdigest()

@@ -1,0 +1,322 @@
+"""Online training: rounds of sampling, scoring and credit, each followed by one or more optimiser steps.
+
+What samples and scores is brought by the caller as an `Actor`: the ring policy -> rollout -> feedback -> train closes
+in a recipe. A round depends on the settings, its number and the weights alone, so a run that is taken up after a whole
+round goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from msgspec.structs import replace
+from torch import Tensor
+
+from accord.errors import DataError, NumericsError
+from accord.objectives.policy_gradient import BoundCredit, should_stop
+from accord.policy.policy import Policy
+from accord.record import Encoded, EncodedResponse, Group, Response
+from accord.record.adapt import adapt
+from accord.train import distributed
+from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
+from accord.train.config import TrainConfig
+from accord.train.plan import micro_batches
+from accord.train.source import Step
+from accord.train.step import StepResult, Task
+
+DIVERGENCE = "policy_kl"
+"""The metric by which a round is ended early: divergence from the policy that sampled, in nats a token."""
+
+ROUND_TENSORS = ("reference", "divergence", "old_value", "old_cost_value")
+"""What is computed once a round, before its updates, where it is needed."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """What a round of sampling and scoring gave.
+
+    Attributes:
+        groups: prompts with sampled responses and their scores.
+        notes: numbers about them, for the first step's line of `metrics.jsonl`.
+    """
+
+    groups: list[Group]
+    notes: Mapping[str, float] = field(default_factory=dict)
+
+
+class Actor(Protocol):
+    """Samples answers and has them scored."""
+
+    def collect(self, policy: Policy, prompts: PromptOrder, number: int) -> Round:
+        """The Groups of a round; the same policy, prompts and number give the same."""
+        ...
+
+    def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
+        """One scored answer to each held-out prompt, with the same random numbers every time."""
+        ...
+
+
+@dataclass(frozen=True)
+class PromptOrder:
+    """Which prompts a round answers: every epoch goes through all of them in an order of its own.
+
+    Attributes:
+        groups: all prompts.
+        a_round: how many a round takes.
+        seed: of the order.
+    """
+
+    groups: Sequence[Group]
+    a_round: int
+    seed: int
+
+    def of_round(self, number: int) -> list[Group]:
+        """The prompts of a round."""
+        places = range(number * self.a_round, (number + 1) * self.a_round)
+        return [self._at(place) for place in places]
+
+    def further(self, number: int, attempt: int, count: int) -> list[Group]:
+        """Other prompts for a round in which some gave nothing to learn from."""
+        drawn = np.random.default_rng([self.seed, 11, number, attempt]).permutation(len(self.groups))[:count]
+        return [self.groups[index] for index in drawn.tolist()]
+
+    def _at(self, place: int) -> Group:
+        epoch, index = divmod(place, len(self.groups))
+        return self.groups[int(np.random.default_rng([self.seed, epoch]).permutation(len(self.groups))[index])]
+
+
+class Rounds:
+    """The source of an online run's examples.
+
+    Args:
+        task: objective, policy and critic.
+        credit: what a response's score says about its tokens; `None` for objectives that learn from scores,
+            preferences or labels themselves.
+        actor: samples and scores.
+        prompts: which prompts a round answers.
+        config: the settings, resolved.
+        start: opens the reference policy.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        credit: BoundCredit | None,
+        actor: Actor,
+        prompts: PromptOrder,
+        config: TrainConfig,
+        start: Callable[[], AbstractContextManager[Policy]],
+    ) -> None:
+        assert config.passes is not None
+        self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
+        self._config, self._start, self._passes = config, start, config.passes
+        self._parts = 1 if config.batch_size is None else -(-prompts.a_round // config.batch_size)
+        self._ended = False
+        self._notes: dict[str, float] = {}
+
+    @property
+    def steps_a_round(self) -> int:
+        """Optimiser steps that follow one round of sampling."""
+        return self._passes * self._parts
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of the whole run."""
+        if self._config.steps is not None:
+            return -(-self._config.steps // self.steps_a_round)
+        prompts = len(self._prompts.groups)
+        return max(1, int(np.ceil(prompts * self._config.epochs / self._prompts.a_round - 1e-9)))
+
+    @property
+    def total(self) -> int:
+        """Optimiser steps of the whole run, those included that an early end of a round leaves out."""
+        return self.rounds * self.steps_a_round
+
+    def resumable(self, taken: int) -> bool:
+        """After whole rounds."""
+        return taken % self.steps_a_round == 0
+
+    def epoch(self, taken: int) -> float:
+        """How often each prompt has been answered, on average."""
+        return taken / self.steps_a_round * self._prompts.a_round / len(self._prompts.groups)
+
+    def steps(self, first: int) -> Iterator[Step]:
+        """Sample, score and credit a round, then yield its steps; each round sees the newest weights."""
+        for number in range(first // self.steps_a_round, self.rounds):
+            examples = self._examples(number)
+            self._ended = False
+            order = np.random.default_rng([self._config.seed, 13, number])
+            for index in range(self.steps_a_round):
+                if index % self._parts == 0:
+                    places = order.permutation(len(examples)) if self._parts > 1 else np.arange(len(examples))
+                    parts = np.array_split(places, self._parts)
+                part = [examples[place] for place in parts[index % self._parts].tolist()]
+                if part and not self._ended:
+                    yield number * self.steps_a_round + index, part
+
+    def observe(self, taken: int, result: StepResult) -> Mapping[str, float]:
+        """The round's notes at its first step; a divergence beyond the limit ends the round."""
+        total, count = result.metrics.get(DIVERGENCE, (0.0, 0.0))
+        if count and should_stop(total / count, target_kl=self._config.target_kl):
+            self._ended = True
+        notes, self._notes = self._notes, {}
+        return notes
+
+    def _examples(self, number: int) -> list[Example]:
+        """The round's examples with everything that its updates take as given."""
+        begun = time.monotonic()
+        collected = self._actor.collect(self._task.policy, self._prompts, number)
+        self._notes = {**collected.notes, "seconds/collect": round(time.monotonic() - begun, 3)}
+        groups = [group for group in map(_scored, collected.groups) if group is not None]
+        begun = time.monotonic()
+        examples = self._encoded(groups)
+        if examples:
+            examples = self._before_updates(examples)
+            if self._credit is not None:
+                examples = self._credited(examples, self._credit)
+        self._notes["seconds/credit"] = round(time.monotonic() - begun, 3)
+        self._notes["round"] = number
+        self._notes["round/groups"] = len(examples)
+        return examples
+
+    def _encoded(self, groups: list[Group]) -> list[Example]:
+        policy, needs = self._task.policy, self._task.needs
+        if self._credit is None:
+            groups = adapt(groups, needs).groups
+        encoded = [sampled_ids(policy, group) for group in groups]
+        if self._credit is None:
+            return make_examples(groups, encoded, mismatch="mismatched_kl" in needs) if groups else []
+        return [
+            Example(group, ids, given={"behaviour": _behaviour(group, ids)})
+            for group, ids in zip(groups, encoded, strict=True)
+        ]
+
+    def _before_updates(self, examples: list[Example]) -> list[Example]:
+        """The examples with the reference's log-probs and the critic's estimates, where anything needs them."""
+        needs = {*self._task.needs, *(self._credit.needs if self._credit is not None else ())}
+        names = [name for name in ROUND_TENSORS if name in needs]
+        if not names:
+            return examples
+        indices = {id(example): index for index, example in enumerate(examples)}
+        computed: dict[int, dict[str, Tensor]] = {}
+        limit, cost = self._config.micro_batch_tokens, self._task.policy.cost
+        opened = self._start() if {"reference", "divergence"} & set(names) else nullcontext(self._task.policy)
+        with opened as reference, torch.inference_mode():
+            for part in distributed.share(micro_batches(examples, limit, cost)):
+                folded = self._folded([example.encoded for example in part], names, reference)
+                for b, example in enumerate(part):
+                    n, t = len(example.encoded.responses), _longest(example.encoded)
+                    computed[indices[id(example)]] = {name: x[b, :n, :t].cpu() for name, x in folded.items()}
+        everywhere = {index: given for of_rank in distributed.gather(computed) for index, given in of_rank.items()}
+        return [
+            Example(example.group, example.encoded, example.mismatched, {**example.given, **everywhere[index]})
+            for index, example in enumerate(examples)
+        ]
+
+    def _folded(self, batch: list[Encoded], names: Sequence[str], reference: Policy) -> dict[str, Tensor]:
+        rows = self._task.policy.rows(batch)
+        folded = {}
+        if "reference" in names:
+            folded["reference"] = reference.logprobs(rows, temperature=self._task.temperature)
+        if "divergence" in names:
+            other = None if reference is self._task.policy else reference
+            folded["divergence"] = self._task.policy.divergences(
+                rows, other, _forward_kl, temperature=self._task.temperature
+            )
+        if self._task.critic is not None:
+            folded |= {f"old_{name}": value for name, value in self._task.critic.values(rows).items()}
+        return {name: folded[name] for name in names}
+
+    def _credited(self, examples: list[Example], credit: BoundCredit) -> list[Example]:
+        """Advantages (and the critic's targets) from the whole round at once."""
+        tensors = _round_tensors(examples, credit.needs)
+        state = {name: torch.tensor(value) for name, value in self._task.state.items()}
+        with torch.no_grad():
+            found = credit({**tensors, "state": state})
+        targets = {"advantage": found.advantage, "returns": found.returns, "cost_returns": found.cost_returns}
+        self._notes |= {name: float(total / count) for name, (total, count) in found.metrics.items() if float(count)}
+        self._task.state.update({name: float(value) for name, value in found.state.items()})
+        return [
+            Example(example.group, example.encoded, None, {**example.given, **_of_group(targets, b, example)})
+            for b, example in enumerate(examples)
+        ]
+
+
+def _forward_kl(policy: Tensor, other: Tensor) -> Tensor:
+    r"""Of log-softmax `[N,V]`: :math:`KL(\pi\|\pi_\text{ref})` of each distribution, `[N]`."""
+    return (policy.exp() * (policy - other)).sum(-1)
+
+
+def sampled_ids(policy: Policy, group: Group) -> Encoded:
+    """A Group's token ids: those that were sampled, never tokenised again; other responses by the renderer."""
+    if any(response.tokens is None for response in group.responses):
+        return policy.renderer.encode(group)
+    prompt = policy.renderer.encode_prompt(group.prompt, origin=group.origin)
+    return Encoded(tuple(prompt), tuple(_sampled(response) for response in group.responses))
+
+
+def _sampled(response: Response) -> EncodedResponse:
+    assert response.tokens is not None
+    return EncodedResponse(response.tokens, (True,) * len(response.tokens))
+
+
+def _scored(group: Group) -> Group | None:
+    """The Group if something was said about it; a score that is not a number stops the run."""
+    for name, values in ((name, row) for one in group.feedback for name, row in one.scores.items()):
+        for value, response in zip(values, group.responses, strict=True):
+            if value is not None and not np.isfinite(value):
+                raise NumericsError(
+                    f"the score {name!r} is {value} for {response.text[:200]!r}, "
+                    f"an answer to {group.prompt_text()[:200]!r}",
+                    where=str(group.origin) if group.origin else None,
+                    mend="Mend the reward, or let it return None for what it cannot judge.",
+                )
+    return group if group.responses and group.feedback else None
+
+
+def _behaviour(group: Group, ids: Encoded) -> Tensor:
+    """`[n,T]` log-probs under the policy that sampled, zero on padding."""
+    behaviour = torch.zeros(len(ids.responses), _longest(ids))
+    for j, response in enumerate(group.responses):
+        if response.logprobs is None or len(response.logprobs) != len(ids.responses[j].tokens):
+            raise DataError(
+                "a sampled response has no log-probabilities, but this method needs them",
+                mend="Sample in the process, or from a server that returns token ids and log-probabilities.",
+            )
+        behaviour[j, : len(response.logprobs)] = torch.tensor(response.logprobs)
+    return behaviour
+
+
+def _round_tensors(examples: Sequence[Example], names: Sequence[str]) -> dict[str, Tensor]:
+    """The named tensors of a whole round, on the CPU."""
+    width = max(len(example.encoded.responses) for example in examples)
+    longest = max(_longest(example.encoded) for example in examples)
+    mask = torch.zeros(len(examples), width, longest)
+    for b, example in enumerate(examples):
+        for j, response in enumerate(example.encoded.responses):
+            mask[b, j, : len(response.trained)] = torch.tensor(response.trained, dtype=torch.float32)
+    tensors: dict[str, Tensor] = {"mask": mask, "valid": (mask.sum(-1) > 0).float()}
+    tensors |= feedback_tensors([example.group for example in examples], width, names)
+    return tensors | given_tensors(examples, mask.shape, names)
+
+
+def _of_group(folded: Mapping[str, Tensor | None], b: int, example: Example) -> dict[str, Tensor]:
+    n, t = len(example.encoded.responses), _longest(example.encoded)
+    return {name: value[b, :n, :t] for name, value in folded.items() if value is not None}
+
+
+def _longest(encoded: Encoded) -> int:
+    return max((len(response.tokens) for response in encoded.responses), default=0)
+
+
+def without_feedback(groups: Sequence[Group]) -> list[Group]:
+    """The bare prompts of Groups, with identifier and ground truth."""
+    return [replace(group, responses=(), feedback=()) for group in groups]
+
+
