@@ -60,7 +60,7 @@ def generalised_advantage(
     wide = torch.promote_types(old_value.dtype, torch.float32)
     trained = mask * counted(scored, valid).unsqueeze(-1)
     paid = rewards(score, token_reward, mask)
-    advantage = _advantages(paid.to(wide), old_value.to(wide), trained, gamma=gamma, gae_lambda=gae_lambda)
+    advantage = advantages(paid.to(wide), old_value.to(wide), trained, gamma=gamma, gae_lambda=gae_lambda)
     returns = (advantage + old_value.to(wide)).masked_fill(mask == 0, 0.0)
     return Credit(
         whitened(advantage, trained, whiten=whiten),
@@ -69,7 +69,8 @@ def generalised_advantage(
     )
 
 
-def _advantages(paid: Tensor, value: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float) -> Tensor:
+def advantages(paid: Tensor, value: Tensor, mask: Tensor, *, gamma: float, gae_lambda: float) -> Tensor:
+    """Advantages of trained tokens from what each was paid and the critic's value of it, `[B,n,T]` each."""
     held = value.masked_fill(mask == 0, 0.0)
     difference = paid + gamma * next_trained(held, mask) - held
     return discounted_sum(difference, mask, discount=gamma * gae_lambda)
