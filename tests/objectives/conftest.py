@@ -70,6 +70,13 @@ def step_pairs(tensors: Tensors) -> Tensor:
     return torch.stack([prefer, *margins], -1)[prefer > 0]
 
 
+def step_ratios(tensors: Tensors) -> Tensor:
+    """Label and log-ratio of every labelled response of the batch, as the loop collects them over a step."""
+    ratio = ((tensors["policy"].detach() - tensors["reference"]) * tensors["mask"]).sum(-1)
+    label = tensors["label"]
+    return torch.stack([label, ratio], -1)[label != 0]
+
+
 def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3, tokens: int = 5) -> Tensors:
     """A ragged float64 batch of the named tensors, without `state`; `policy` and `reward` carry gradients."""
     generator = torch.Generator().manual_seed(groups * 100 + responses * 10 + tokens)
@@ -97,7 +104,11 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
         "reward": (4.0 * uniform(groups, responses) - 2.0).requires_grad_(),
         "mismatched_kl": torch.tensor(0.3, dtype=torch.float64),
     }
-    every["step_pairs"] = step_pairs(every)
+    every["step_pairs"], every["step_ratios"] = step_pairs(every), step_ratios(every)
+    shares = uniform(groups, 3, responses, responses) + 0.1
+    every["annotator"] = shares / shares.sum(1, keepdim=True)
+    every["cost"] = (2.0 * uniform(groups, responses) - 1.0) * scored
+    every["collision"] = -2.0 * uniform(groups, responses, tokens) * mask
     return {name: every[name] for name in needs if name != "state"}
 
 
@@ -105,6 +116,12 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
 def pairs_of_the_step() -> Callable[[Tensors], Tensor]:
     """`step_pairs`, for tests that change a batch."""
     return step_pairs
+
+
+@pytest.fixture(scope="session")
+def ratios_of_the_step() -> Callable[[Tensors], Tensor]:
+    """`step_ratios`, for tests that change a batch."""
+    return step_ratios
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,10 @@ EXTRA: list[tuple[str, dict[str, Any]]] = [
     *(("gpo", {"link": link}) for link in ("logistic", "squared", "exponential", "truncated_quadratic", "savage")),
     *(("f_dpo", {"divergence": divergence}) for divergence in ("forward_kl", "alpha")),
     ("apo", {"anchor": "down"}),
+    ("wpo", {"label_smoothing": 0.1}),
+    ("group_dpo", {"link": "squared", "step_size": 0.0}),
+    ("beta_dpo", {"drop": 0.3}),
+    ("aot_unpaired", {"label_smoothing": 0.1}),
     ("ld_dpo", {"alpha": 0.0}),
     ("simpo", {"alpha": 0.3, "nll": 0.5}),
     ("simpo", {"alpha": -0.3, "link": "hinge"}),
@@ -54,14 +58,27 @@ STATES: dict[str, dict[str, Tensor]] = {
     "bco": {"desirable": torch.tensor(0.3), "undesirable": torch.tensor(-0.2)},
     "beta_dpo": {"threshold": torch.tensor(0.4)},
     "constrained_dpo": {"multiplier": torch.tensor(0.7)},
+    "cost_dpo": {"multiplier": torch.tensor(0.7)},
+    "adaptive_dpo": {"beta": torch.tensor(0.2), "kl": torch.tensor(7.0)},
+    "group_dpo": {"log_weight_0": torch.tensor(0.4), "log_weight_1": torch.tensor(-0.3)},
 }
 # Tensors that describe the whole optimiser step, whichever part of it a batch is.
-OF_THE_STEP = {"mismatched_kl", "step_pairs"}
+OF_THE_STEP = {"mismatched_kl", "step_pairs", "step_ratios"}
+# Their weights come from the policy without a gradient, so that the loss is not what it descends; tested by themselves.
+DETACHED = [("wpo", {}), ("wpo", {"label_smoothing": 0.1}), ("beta_dpo", {"drop": 0.3})]
+DIFFERENTIABLE = [case for case in CASES if case not in DETACHED]
+# Tensors of every two responses.
+OF_PAIRS = ("prefer", "annotator")
 
 
 def compute(name: str, tensors: Tensors, hyper: dict[str, Any]) -> Terms:
     memory = {"state": STATES.get(name, {})} if "state" in needs(name) else {}
     return OBJECTIVES[name](**tensors, **memory, **hyper)
+
+
+def carried(terms: Terms) -> dict[str, tuple[Tensor, Tensor]]:
+    """What all components carry to the next step."""
+    return {name: pair for part in terms.components() for name, pair in part.state.items()}
 
 
 def needs(name: str) -> tuple[str, ...]:
@@ -87,7 +104,7 @@ def batched(tensors: Tensors, rows: Tensor | slice) -> Tensors:
     return {name: value if name in OF_THE_STEP else value[rows] for name, value in tensors.items()}
 
 
-@every_objective
+@pytest.mark.parametrize(("name", "hyper"), DIFFERENTIABLE, ids=[identifier(*case) for case in DIFFERENTIABLE])
 def test_gradient_agrees_with_finite_differences(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=2)
     slot = "policy" if "policy" in tensors else "reward"
@@ -104,9 +121,9 @@ def test_padding_changes_nothing(name: str, hyper: dict[str, Any], random_batch:
         if key in OF_THE_STEP:
             padded[key] = value
             continue
-        amounts = {2: (0, 2), 3: (0, 2, 0, 2) if key == "prefer" else (0, 3, 0, 2)}[value.ndim]
+        amounts = (0, 2) if value.ndim == 2 else (0, 2, 0, 2) if key in OF_PAIRS else (0, 3, 0, 2)
         # What stands in the padding does not matter, not even when it is not a number.
-        fill = float("nan") if key in ("policy", "reference", "reward") else 0.0
+        fill = float("nan") if key in ("policy", "reference", "reward", "collision") else 0.0
         padded[key] = torch.nn.functional.pad(value.detach(), amounts, value=fill)
         if key in ("policy", "reference"):
             padded[key][..., : value.shape[-1]][:, : value.shape[1]].masked_fill_(tensors["mask"] == 0, fill)
@@ -129,7 +146,8 @@ def test_order_of_groups_and_responses_changes_nothing(
     responses = torch.tensor([1, 2, 0])
     for key, value in shuffled.items():
         if key not in OF_THE_STEP:
-            shuffled[key] = value[:, responses][..., responses] if key == "prefer" else value[:, responses]
+            both = key in OF_PAIRS
+            shuffled[key] = value[..., responses, :][..., responses] if both else value[:, responses]
     torch.testing.assert_close(
         compute(name, shuffled, hyper).value(), compute(name, tensors, hyper).value(), rtol=1e-12, atol=0
     )
@@ -193,13 +211,16 @@ def test_what_is_carried_over_adds_up(name: str, sizes: tuple[int, ...], random_
     """The next state is a mean over the step, whatever its micro-batches, without a gradient."""
     tensors = random_batch(needs(name), groups=4)
     ends = list(itertools.accumulate(sizes))
-    parts = [compute(name, batched(tensors, slice(end - size, end)), {}) for size, end in zip(sizes, ends, strict=True)]
-    whole = compute(name, tensors, {}).state
+    parts = [
+        carried(compute(name, batched(tensors, slice(end - size, end)), {}))
+        for size, end in zip(sizes, ends, strict=True)
+    ]
+    whole = carried(compute(name, tensors, {}))
     assert set(whole) == set(STATES[name])
     for key, (values, weight) in whole.items():
         assert not values.requires_grad
-        total = sum((part.state[key][0] * part.state[key][1]).sum() for part in parts)
-        count = sum(part.state[key][1].sum() for part in parts)
+        total = sum((part[key][0] * part[key][1]).sum() for part in parts)
+        count = sum(part[key][1].sum() for part in parts)
         torch.testing.assert_close(total / count, (values * weight).sum() / weight.sum())
 
 
@@ -251,10 +272,10 @@ def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, An
     for key, value in tensors.items():
         if key in OF_THE_STEP:
             separate[key] = value
-        elif key == "prefer":
-            weights = torch.zeros(len(pairs), 2, 2, dtype=value.dtype)
-            weights[:, 0, 1] = torch.stack([value[group, better, worse] for group, better, worse in pairs])
-            separate[key] = weights
+        elif key in OF_PAIRS:
+            kept = torch.stack([value[group, ..., better, worse] for group, better, worse in pairs])
+            separate[key] = torch.zeros(*kept.shape, 2, 2, dtype=value.dtype)
+            separate[key][..., 0, 1] = kept
         else:
             separate[key] = torch.stack([value[group, [better, worse]] for group, better, worse in pairs])
     torch.testing.assert_close(
@@ -262,9 +283,12 @@ def test_pairs_inside_a_group_equal_groups_of_two(name: str, hyper: dict[str, An
     )
 
 
-@pytest.mark.parametrize("name", [*FAVOURING, "kto", "apo_unpaired", "bco"])
+@pytest.mark.parametrize("name", [*FAVOURING, "kto", "apo_unpaired", "bco", "aot_unpaired", "cost_dpo"])
 def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(
-    name: str, random_batch: RandomBatch, pairs_of_the_step: Callable[[Tensors], Tensor]
+    name: str,
+    random_batch: RandomBatch,
+    pairs_of_the_step: Callable[[Tensors], Tensor],
+    ratios_of_the_step: Callable[[Tensors], Tensor],
 ) -> None:
     tensors = random_batch(needs(name), groups=3, responses=2)
     feedback = {
@@ -272,6 +296,7 @@ def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(
         "prefer": torch.tensor([[[0.0, 1.0], [0.0, 0.0]]] * 3, dtype=torch.float64),
         "score": torch.tensor([[0.4, 0.2]] * 3, dtype=torch.float64),
         "scored": torch.ones(3, 2, dtype=torch.float64),
+        "cost": torch.zeros(3, 2, dtype=torch.float64),
     }
     tensors |= {key: value for key, value in feedback.items() if key in tensors}
     swap: dict[str, Callable[[Tensor], Tensor]] = {"label": torch.neg, "prefer": lambda prefer: prefer.mT}
@@ -285,6 +310,8 @@ def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(
         tensors["reference"] = tensors["policy"].clone()
     if "step_pairs" in tensors:
         tensors["step_pairs"] = pairs_of_the_step(tensors)
+    if "step_ratios" in tensors:
+        tensors["step_ratios"] = ratios_of_the_step(tensors)
     start = trained(tensors).requires_grad_()
     before = compute(name, tensors, {}).value()
     (gradient,) = torch.autograd.grad(before, start)

@@ -13,6 +13,7 @@ from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.record import Group
 from accord.testing import tiny_model
+from accord.train.annotators import annotator_groups
 from accord.train.collate import Example, make_examples
 from accord.train.step import Task
 
@@ -47,6 +48,6 @@ def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Exam
         reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))
         batch = [*encoded, *(example.mismatched for example in examples if example.mismatched is not None)]
         reference.compute(policy, reference.missing(batch), micro_batch_tokens=512)
-        return Task(OBJECTIVES[name], {}, policy, reference), examples
+        return Task(OBJECTIVES[name], {}, policy, reference, annotators=annotator_groups(groups)), examples
 
     return make

@@ -21,9 +21,9 @@ from accord.train.step import Task, run_step
 MakeTask = Callable[..., tuple[Task, list[Example]]]
 
 
-def judged_groups(count: int) -> list[Group]:
+def judged_groups(count: int, scores: tuple[float, float] = (0.7, 0.2)) -> list[Group]:
     """Pairs with everything that any objective asks for: a preference, a score and a probability of each response."""
-    judgement = {"scores": {"overall": (0.7, 0.2)}, "distribution": (0.8, 0.2)}
+    judgement = {"scores": {"overall": scores}, "distribution": (0.8, 0.2)}
     return [
         replace(group, feedback=tuple(replace(one, **judgement) for one in group.feedback))
         for group in preference_groups(count)
@@ -38,6 +38,9 @@ GROUPS |= {
     "kto": labelled_groups(9),
     "apo_unpaired": labelled_groups(9),
     "bco": labelled_groups(9),
+    "aot_unpaired": labelled_groups(9),
+    # With a clear difference in reward, so that there is something to learn.
+    "cost_dpo": judged_groups(9, scores=(6.0, 0.0)),
 }
 FIRST_LOSS = {
     "dpo": math.log(2),

@@ -10,14 +10,17 @@ margin of a pair:
 - another reward in place of beta rho: `f_dpo` (divergences), `ld_dpo` (length), `simpo`, `cpo`, `slic`, `orpo` (no
   reference);
 - an offset that the data sets: `r_dpo`, `odpo`, `shaped_dpo`, `modpo`;
+- a weight of the pair that the policy or the annotators set: `wpo`, `group_dpo`;
 - a loss of each response instead of their difference: `nca`, `apo`, `sppo`, and for single labels `kto`, `bco`,
   `apo_unpaired`;
 - a whole list: `plackett_luce`, `soft_listwise`, `lipo`; its pairs one by one are any of the above;
-- a whole optimiser step: `aot` (quantiles), `beta_dpo` and `constrained_dpo` (numbers carried from step to step);
+- a whole optimiser step: `aot`, `aot_unpaired` (quantiles), `beta_dpo`, `adaptive_dpo`, `constrained_dpo`, `cost_dpo`
+  and `group_dpo` (numbers carried from step to step);
 - likelihood with weights: `sft`, `rwr`, `awr`; reward models: `bradley_terry`, `cost_model`.
 
 What differs by data alone is no objective: label noise and ties are weights of `prefer`, rankings are pairs of a group,
-and SPIN, stepwise DPO, iterative DPO and RS-DPO are `dpo` on data made by a recipe.
+SPIN, stepwise DPO, iterative DPO and RS-DPO are `dpo` on data made by a recipe, best-of-n and RAFT are `sft` on
+selected responses, and TR-DPO is `dpo` while the reference follows the policy (`--reference-every`).
 """
 
 from accord.objectives.hyperparameters import Range

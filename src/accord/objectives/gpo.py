@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import Literal
-
-import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
 
 from accord.objectives.hyperparameters import Positive
-from accord.objectives.primitives import bounded_expm1, pairwise, seq_log_ratio
+from accord.objectives.links import LOSS_OF_MARGIN, Link
+from accord.objectives.primitives import pairwise, seq_log_ratio
 from accord.objectives.terms import Terms
-
-Link = Literal["logistic", "squared", "hinge", "exponential", "truncated_quadratic", "savage"]
-
-_LOSS_OF_MARGIN: Mapping[Link, Callable[[Tensor], Tensor]] = MappingProxyType(
-    {
-        "logistic": lambda margin: -logsigmoid(margin),
-        "squared": lambda margin: (1.0 - margin).square(),
-        "hinge": lambda margin: torch.relu(1.0 - margin),
-        "exponential": lambda margin: bounded_expm1(-margin) + 1.0,
-        "truncated_quadratic": lambda margin: torch.relu(1.0 - margin).square(),
-        "savage": lambda margin: torch.sigmoid(-margin).square(),
-    }
-)
 
 
 def gpo(
@@ -79,4 +61,4 @@ def gpo(
     tensor(0.9000)
     """
     margin = beta * pairwise(seq_log_ratio(policy, reference, mask))
-    return Terms(loss=_LOSS_OF_MARGIN[link](margin), weight=prefer)
+    return Terms(loss=LOSS_OF_MARGIN[link](margin), weight=prefer)

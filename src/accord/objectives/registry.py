@@ -12,18 +12,21 @@ from typing import Any, Literal, get_args, get_origin
 import msgspec
 
 from accord.errors import ConfigError
-from accord.objectives.aot import aot
+from accord.objectives.adaptive_dpo import adaptive_dpo
+from accord.objectives.aot import aot, aot_unpaired
 from accord.objectives.apo import apo, apo_unpaired
 from accord.objectives.bco import bco
 from accord.objectives.beta_dpo import beta_dpo
 from accord.objectives.bradley_terry import bradley_terry, cost_model
 from accord.objectives.constrained_dpo import constrained_dpo
+from accord.objectives.cost_dpo import cost_dpo
 from accord.objectives.cpo import cpo
 from accord.objectives.discopop import discopop
 from accord.objectives.dpo import dpo
 from accord.objectives.exo import exo
 from accord.objectives.f_dpo import f_dpo
 from accord.objectives.gpo import gpo
+from accord.objectives.group_dpo import group_dpo
 from accord.objectives.hyperparameters import Range
 from accord.objectives.ipo import ipo
 from accord.objectives.kto import kto
@@ -40,6 +43,7 @@ from accord.objectives.slic import slic
 from accord.objectives.sppo import sppo
 from accord.objectives.vocabulary import Hyperparameter, Objective, signature_of
 from accord.objectives.weighted import awr, rwr
+from accord.objectives.wpo import wpo
 
 _ALL: tuple[Objective, ...] = (
     # Imitation, plain and weighted.
@@ -64,6 +68,9 @@ _ALL: tuple[Objective, ...] = (
     modpo,
     constrained_dpo,
     beta_dpo,
+    adaptive_dpo,
+    group_dpo,
+    wpo,
     aot,
     # Pairs, without a reference.
     simpo,
@@ -74,6 +81,9 @@ _ALL: tuple[Objective, ...] = (
     kto,
     apo_unpaired,
     bco,
+    aot_unpaired,
+    # Scored responses, relative to a reference.
+    cost_dpo,
     # Lists.
     plackett_luce,
     soft_listwise,

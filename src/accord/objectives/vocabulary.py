@@ -34,10 +34,16 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "on mismatched (prompt, response) rows",
         "step_pairs": "[P,3] detached, every preferred pair of the optimiser step: its weight, and the difference "
         "in summed log-probability under policy and under reference; a row of zeros if there is none",
+        "step_ratios": "[R,2] detached, every labelled response of the optimiser step: its label and its summed "
+        "log-ratio policy/reference; a row of zeros if there is none",
+        "annotator": "[B,G+1,n,n] share of each preference that annotator group g gave; the last stands for all groups "
+        "that are not trained on",
         "state": "[] by name: what the objective returned as `Terms.state` in the step before, empty at first",
         "behaviour": "[B,n,T] log-probability of each response token under the policy that sampled it, at the sampling "
         "temperature, without gradient",
         "entropy": "[B,n,T] entropy in nats of the policy's distribution at each response token, with gradient",
+        "collision": "[B,n,T] log of the sum of squared probabilities of the policy's distribution at each response "
+        "token, that two draws from it agree; without gradient",
         "advantage": "[B,n,T] how much better each token did than expected, from the credit of the round",
         "value": "[B,n,T] the critic's estimate of the return before each token, with gradient",
         "old_value": "[B,n,T] the same before the updates of the round, without gradient",

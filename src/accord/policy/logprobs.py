@@ -106,13 +106,23 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
     """
     if not len(rows.target):
         return torch.zeros_like(rows.mask)
+    states = hidden_states(model, rows)[rows.place]
+    return rows.fold(_chosen_logprobs(output_head(model), states, rows.target, finish, temperature))
+
+
+def token_logprobs_and_collisions(
+    model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What `token_logprobs` gives, and in the same shape the log of the sum of squared probabilities at each token.
+
+    Only the log-probabilities carry gradients.
+    """
+    if not len(rows.target):
+        return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
     states, head = hidden_states(model, rows)[rows.place], output_head(model)
-    weight = _only_weight(head)
-    if finish.cap is None and weight is not None:
-        values = linear_logprobs(_in_compute_dtype(states), weight, rows.target, scale=finish.scale / temperature)
-    else:
-        (values,) = _chunked(head, states, rows.target, finish.at(temperature), _chosen)
-    return rows.fold(values)
+    with torch.no_grad():
+        (collisions,) = _chunked(head, states, rows.target, finish.at(temperature), _collision)
+    return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature)), rows.fold(collisions)
 
 
 def token_logprobs_and_entropies(
@@ -128,6 +138,15 @@ def token_logprobs_and_entropies(
     else:
         values, entropies = _chunked(head, states, rows.target, finish.at(temperature), _chosen_and_entropy)
     return rows.fold(values), rows.fold(entropies)
+
+
+def _chosen_logprobs(head: nn.Module, states: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
+    """Log-probabilities `[N]` of the targets, with gradients, by the way that is cheapest for this head."""
+    weight = _only_weight(head)
+    if finish.cap is None and weight is not None:
+        return linear_logprobs(_in_compute_dtype(states), weight, target, scale=finish.scale / temperature)
+    (values,) = _chunked(head, states, target, finish.at(temperature), _chosen)
+    return values
 
 
 def _only_weight(head: nn.Module) -> Tensor | None:
@@ -151,6 +170,10 @@ def _chosen(logits: Tensor, target: Tensor) -> tuple[Tensor]:
 def _chosen_and_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     logprobs = torch.log_softmax(logits, -1)
     return logprobs.gather(-1, target[:, None]).squeeze(-1), -(logprobs.exp() * logprobs).sum(-1)
+
+
+def _collision(logits: Tensor, target: Tensor) -> tuple[Tensor]:
+    return ((2.0 * logits).logsumexp(-1) - 2.0 * logits.logsumexp(-1),)
 
 
 def _chunked(

@@ -23,6 +23,7 @@ from accord.policy.logprobs import (
     Finish,
     hidden_states,
     token_logprobs,
+    token_logprobs_and_collisions,
     token_logprobs_and_entropies,
     vocabulary_size,
 )
@@ -113,6 +114,14 @@ class Policy:
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             return token_logprobs_and_entropies(self.model, rows, self.finish, temperature=temperature)
+
+    def logprobs_and_collisions(
+        self, batch: Sequence[Encoded] | Rows, *, temperature: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and from the same pass the log of the sum of squared probabilities, without gradients."""
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return token_logprobs_and_collisions(self.model, rows, self.finish, temperature=temperature)
 
     def divergences(
         self, batch: Sequence[Encoded] | Rows, other: Policy | None, measure: Measure, *, temperature: float = 1.0

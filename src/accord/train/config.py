@@ -47,6 +47,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         micro_batch_tokens: tokens that go through the model at once; bounds memory, does not change the result.
         max_length: longest prompt plus response in tokens; default the model's own limit, at most 4096.
         overlong: what happens to a longer row: dropped (and counted), or its response cut (and counted).
+        reference_every: steps after which the reference moves towards the policy, again and again (TR-DPO, 512 in the
+            paper); 0 keeps it at the starting weights.
+        reference_mix: the policy's share in such a move; 1 makes the reference a copy of the policy.
         max_grad_norm: gradient clipping threshold; 0 switches it off.
         dtype: bf16 computes in bfloat16 with fp32 weights for what is trained; fp32 is exact and slower on a GPU.
         device: torch device; default CUDA if there is one, else the CPU.
@@ -104,6 +107,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     micro_batch_tokens: int = 4096
     max_length: int | None = None
     overlong: Overlong = "drop"
+    reference_every: int = 0
+    reference_mix: float = 0.6
     max_grad_norm: float = 1.0
     dtype: Dtype = "fp32"
     device: str | None = None
@@ -163,6 +168,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, _INFINITE),
     ("micro_batch_tokens", 1, _INFINITE),
     ("max_length", 8, _INFINITE),
+    ("reference_every", 0, _INFINITE),
+    ("reference_mix", _TINY, 1.0),
     ("max_grad_norm", 0.0, _INFINITE),
     ("lora_r", 0, 4096),
     ("lora_alpha", _TINY, _INFINITE),

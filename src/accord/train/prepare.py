@@ -19,12 +19,14 @@ from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
 from accord.policy.fingerprint import data_fingerprint
 from accord.policy.load import load_policy
+from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.policy.rows import shared_tokens
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train import distributed
+from accord.train.annotators import annotator_groups, describe
 from accord.train.collate import Example, make_examples
 from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_held_out
@@ -77,6 +79,10 @@ def checked(config: TrainConfig) -> TrainConfig:
         config = msgspec.convert(msgspec.to_builtins(config), TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting cannot be used: {error}", where="TrainConfig") from error
+    needs = signature_of(resolve(config.objective)).needs
+    if config.reference_every and ("reference" not in needs or config.reward):
+        mend = "Leave it out, or train an objective that has a reference, such as dpo, on given answers."
+        raise ConfigError(f"has no effect on {config.objective}", where="--reference-every", mend=mend)
     return msgspec.structs.replace(config, hyper=validate(config.objective, config.hyper))
 
 
@@ -110,11 +116,13 @@ def prepare_run(
         batch_size=config.batch_size,
     )
     _check_memory(config, policy, examples, plan, display)
-    reference = None
-    if "reference" in needs or mismatch:
-        reference = Reference(policy.fingerprint(), LogprobCache())
     findings = msgspec.to_builtins(data.report) | {"held_out_groups": len(held_out)}
-    task = Task(objective, config.hyper, policy, reference)
+    annotators: tuple[str, ...] = ()
+    if "annotator" in needs:
+        annotators = annotator_groups(data.groups)
+        display.say(describe(data.groups, held_out_data.groups if held_out_data else []))
+    reference = _reference(config, policy) if "reference" in needs or mismatch else None
+    task = Task(objective, config.hyper, policy, reference, annotators=annotators)
     return Run(
         config=config,
         task=task,
@@ -128,10 +136,16 @@ def prepare_run(
     )
 
 
+def _reference(config: TrainConfig, policy: Policy) -> Reference | MovingReference:
+    if config.reference_every:
+        return MovingReference(policy, every=config.reference_every, mix=config.reference_mix)
+    return Reference(policy.fingerprint(), LogprobCache())
+
+
 def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> None:
     """Bring the reference's log-probs of all examples into the cache; what is there already is not computed again."""
     reference = run.task.reference
-    if reference is None:
+    if not isinstance(reference, Reference):
         return
     batch = [example.encoded for example in run.scored]
     batch += [example.mismatched for example in run.scored if example.mismatched is not None]

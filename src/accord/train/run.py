@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from accord.errors import ConfigError, Interrupted
+from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy, training_mode
 from accord.record import Group
 from accord.train import checkpoint, distributed
@@ -105,6 +106,8 @@ class _Session:
         self.stop = StopRequest()
         self.config, self.policy = run.config, run.task.policy
         self.parameters = run.task.trainable()
+        self.moving = run.task.reference if isinstance(run.task.reference, MovingReference) else None
+        self.kept = self.parameters | (self.moving.named() if self.moving is not None else {})
         self.optimizer = make_optimizer(
             self.parameters,
             weight_decay=run.config.weight_decay,
@@ -128,6 +131,8 @@ class _Session:
             # Until here a signal ends the process at once: nothing would be lost.
             with self.stop, self.display.bar("training", total, done=first) as bar:
                 for update in self._updates(first):
+                    if self.moving is not None:
+                        self.moving.follow(update.step)
                     line = self._line(update)
                     if log is not None:
                         log.write(line)
@@ -163,7 +168,7 @@ class _Session:
                 where=str(self.directory.path),
                 mend="Restore them, give another --out, or start again with --fresh.",
             )
-        checkpoint.restore(saved[-1], self.parameters, self.optimizer)
+        checkpoint.restore(saved[-1], self.kept, self.optimizer)
         self.tokens, self.seconds = state.tokens, state.seconds
         self.prepared.task.state.update(state.memory)
         self.policy.version = f"step-{state.step}"
@@ -266,7 +271,7 @@ class _Session:
                 memory=dict(self.prepared.task.state),
             )
             checkpoint.save(
-                self.directory.checkpoints, state, self.parameters, self.optimizer, keep=self.config.keep_checkpoints
+                self.directory.checkpoints, state, self.kept, self.optimizer, keep=self.config.keep_checkpoints
             )
         distributed.barrier()
 

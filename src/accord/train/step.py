@@ -16,14 +16,16 @@ from torch import Tensor, nn
 
 from accord.errors import NumericsError
 from accord.objectives.monitors import monitors
-from accord.objectives.primitives import pairwise, seq_sum
+from accord.objectives.primitives import pairwise, seq_log_ratio, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
 from accord.policy.critic import VALUES, Critic
+from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import Reference
 from accord.policy.rows import Rows
 from accord.train import distributed
+from accord.train.annotators import annotator_tensor
 from accord.train.collate import Example, feedback_tensors, given_tensors
 from accord.train.plan import micro_batches
 
@@ -42,6 +44,7 @@ class Task:
         reference: needed when the objective names `reference` or `mismatched_kl`, unless the examples bring it.
         critic: needed when the objective names `value` or `cost_value`.
         temperature: divides the policy's logits, so that it is compared with samples drawn at that temperature.
+        annotators: names of the annotator groups that are trained on, when the objective names `annotator`.
         state: numbers that an objective which names `state` carries from step to step. The loop renews them after each
             update and checkpoints them; a measurement reads them.
     """
@@ -49,9 +52,10 @@ class Task:
     objective: Callable[..., Terms]
     hyper: Mapping[str, Any]
     policy: Policy
-    reference: Reference | None = None
+    reference: Reference | MovingReference | None = None
     critic: Critic | None = None
     temperature: float = 1.0
+    annotators: tuple[str, ...] = ()
     state: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -109,6 +113,8 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
         shared["mismatched_kl"] = mismatched_kl(task, examples, micro_batch_tokens=micro_batch_tokens)
     if "step_pairs" in task.needs:
         shared["step_pairs"] = step_pairs(task, batches)
+    if "step_ratios" in task.needs:
+        shared["step_ratios"] = step_ratios(task, batches)
     denominators = _denominators(task, batches, shared)
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with torch.set_grad_enabled(backward):
@@ -158,8 +164,24 @@ def step_pairs(task: Task, batches: Sequence[Batch]) -> Tensor:
             prefer, mask = tensors["prefer"], tensors["mask"]
             margins = [pairwise(seq_sum(tensors[name], mask)) for name in ("policy", "reference")]
             rows += torch.stack([prefer, *margins], -1)[prefer > 0].tolist()
+    return _of_all_ranks(rows, columns=3, device=task.policy.device)
+
+
+def step_ratios(task: Task, batches: Sequence[Batch]) -> Tensor:
+    """Every labelled response of the step, over all ranks: its label, and its log-ratio of policy to reference."""
+    rows: list[list[float]] = []
+    with torch.no_grad():
+        for batch in batches:
+            tensors = _tensors(task, batch)
+            ratio = seq_log_ratio(tensors["policy"], tensors["reference"], tensors["mask"])
+            rows += torch.stack([tensors["label"], ratio], -1)[tensors["label"] != 0].tolist()
+    return _of_all_ranks(rows, columns=2, device=task.policy.device)
+
+
+def _of_all_ranks(rows: list[list[float]], *, columns: int, device: torch.device) -> Tensor:
+    """The rows of every rank, or one of zeros."""
     every = [row for of_rank in distributed.gather(rows) for row in of_rank]
-    return torch.tensor(every or [[0.0, 0.0, 0.0]], device=task.policy.device)
+    return torch.tensor(every or [[0.0] * columns], device=device)
 
 
 def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
@@ -168,6 +190,8 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     named = _data_tensors(task, batch)
     if "entropy" in task.needs:
         named["policy"], named["entropy"] = task.policy.logprobs_and_entropies(rows, temperature=task.temperature)
+    elif "collision" in task.needs:
+        named["policy"], named["collision"] = task.policy.logprobs_and_collisions(rows, temperature=task.temperature)
     elif "policy" in task.needs:
         named["policy"] = task.policy.logprobs(rows, temperature=task.temperature)
     if "reward" in task.needs:
@@ -184,7 +208,10 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
 def _data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     """The tensors that come from the data alone."""
     examples, rows = batch
-    feedback = feedback_tensors([example.group for example in examples], rows.valid.shape[1], task.needs)
+    groups, width = [example.group for example in examples], rows.valid.shape[1]
+    feedback = feedback_tensors(groups, width, task.needs)
+    if "annotator" in task.needs:
+        feedback["annotator"] = annotator_tensor(groups, width, task.annotators)
     given = given_tensors(examples, rows.mask.shape, task.needs)
     return {name: tensor.to(rows.mask.device) for name, tensor in (feedback | given).items()} | {
         "mask": rows.mask,
@@ -198,7 +225,8 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
     with torch.no_grad():
         for batch in batches:
             rows = batch[1]
-            zeros = {name: rows.mask for name in ("policy", "reference", "entropy", *VALUES)} | {"reward": rows.valid}
+            of_tokens = ("policy", "reference", "entropy", "collision", *VALUES)
+            zeros = {name: rows.mask for name in of_tokens} | {"reward": rows.valid}
             model_outputs = {name: torch.zeros_like(like) for name, like in zeros.items()}
             for part in task.terms(model_outputs | _data_tensors(task, batch) | shared).components():
                 sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
