@@ -23,6 +23,7 @@ With --debug, any command shows the traceback of an error."""
 # Name, help and import path; a name of two words is a command of a group. Modules are imported when they are used.
 _GROUPS = {
     "data": "Look at data before training on it.",
+    "select": "Choose among scored responses: demonstrations or pairs to train on.",
     "world": "The embedded world, Tidewater.",
 }
 _COMMANDS = (
@@ -30,6 +31,9 @@ _COMMANDS = (
     ("train", "accord.cli.train:app", "Train a model on your data: sft, dpo, kto, a reward model and others."),
     ("data check", "accord.cli.data:check", "What is in a file of feedback, and every problem with its line."),
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
+    ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
+    ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
+    ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),

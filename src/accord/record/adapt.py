@@ -114,6 +114,13 @@ def _score(group: Group, counts: Counter[Callable[..., object]]) -> Group | None
     return replace(group, feedback=(*group.feedback, Feedback(first.source, name, scores={"overall": values})))
 
 
+def _cost(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+    """The Group if every scored response has a cost: a missing one would count as no cost at all."""
+    costs, scores = group.scores("cost") or (), main_scores(group)
+    missing = any(score is not None and cost is None for score, cost in zip(scores, costs, strict=False))
+    return group if costs and not missing else None
+
+
 def _distribution(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
     if group.distribution() is not None:
         return group
@@ -164,6 +171,7 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
     "label": _label,
     "score": _score,
     "distribution": _distribution,
+    "cost": _cost,
     "step_score": _step_labels,
     "named_scores": _named_scores,
     "named_prefer": _named_preferences,

@@ -11,8 +11,8 @@ from accord.record.types import Feedback, Group, Preference, Response
 
 
 def score_name(group: Group) -> str | None:
-    """The score that stands for all: `overall`, else the only one that is given, else none."""
-    names = {name for feedback in group.feedback for name in feedback.scores}
+    """The score that stands for all: `overall`, else the only one that is given beside a cost, else none."""
+    names = {name for feedback in group.feedback for name in feedback.scores} - {"cost"}
     return "overall" if "overall" in names else names.pop() if len(names) == 1 else None
 
 
