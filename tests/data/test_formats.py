@@ -408,3 +408,14 @@ def test_more_telling_formats_are_tried_first() -> None:
             assert not (set(telling.columns) < set(later.columns) and telling.shape is later.shape), (
                 f"{telling.name} hides {later.name}"
             )
+
+
+def test_prompts_that_accord_wrote_keep_their_meta(tmp_path: Path) -> None:
+    group = Group((Message("user", "Hello?"),), id="a", answer=4, meta={"family": "fact"})
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(group_to_json(group) + b"\n")
+    dataset = read([str(path)])
+    assert dataset.formats[0].name == "Accord prompts"
+    (read_back,) = dataset.groups
+    assert (read_back.prompt, read_back.id, read_back.answer) == (group.prompt, "a", 4)
+    assert read_back.meta == group.meta

@@ -35,6 +35,7 @@ def _is_scored_chat_pair(values: Mapping[str, Any]) -> bool:
 
 FORMATS: tuple[Format, ...] = (
     Format("Accord groups", ("prompt", "responses"), each(own.read), own.is_group, "responses are records with text"),
+    Format("Accord prompts", ("prompt", "meta"), each(own.read), own.is_bare, "fields of a Group without responses"),
     Format("PKU-SafeRLHF", ("prompt", "response_0", "response_1", *_SAFE), each(safe_rlhf.read)),
     Format("UltraFeedback", ("instruction", "completions"), ultrafeedback.read, ultrafeedback.has_rated_completions),
     Format(

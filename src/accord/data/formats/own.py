@@ -19,6 +19,11 @@ def is_group(values: Mapping[str, Any]) -> bool:
     return isinstance(responses, list) and all(isinstance(one, dict) and "text" in one for one in responses)
 
 
+def is_bare(values: Mapping[str, Any]) -> bool:
+    """Whether a row is a Group without responses."""
+    return set(values) <= set(Group.__struct_fields__) - {"responses"} and isinstance(values["meta"], dict)
+
+
 def read(row: Row) -> Group:
     """A Group whose feedback fits its responses."""
     try:
