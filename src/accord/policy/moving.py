@@ -56,8 +56,8 @@ class MovingReference:
                     parameter.lerp_(trained[name], self.mix)
 
     @contextmanager
-    def _in_place(self) -> Iterator[None]:
-        """The model with the reference's weights; nothing is copied, and a waiting graph is not touched.
+    def in_place(self) -> Iterator[Policy]:
+        """The policy with the reference's weights; nothing is copied, and a waiting graph is not touched.
 
         A graph keeps parameters, not their data, so they must be back when the block ends.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from accord.objectives.policy_gradient.actor_critic import generalised_advantage
 from accord.objectives.policy_gradient.denominators import token_mean
 from accord.objectives.policy_gradient.lagrangian import lagrangian_advantage
-from accord.objectives.policy_gradient.method import Method
+from accord.objectives.policy_gradient.method import Method, Rollout
 from accord.objectives.policy_gradient.parts import (
     COST_VALUE,
     MASKING,
@@ -45,6 +45,7 @@ A2C = Method(
         "value_clip": 0.0,
         "entropy_coefficient": 0.01,
     },
+    rollout=Rollout(n=1),
 )
 
 PPO = Method(
@@ -68,6 +69,7 @@ PPO = Method(
     shaping=SHAPING,
     masking=MASKING,
     parts=(VALUE, *PENALTIES),
+    rollout=Rollout(n=1, passes=4),
 )
 
 TRPO = Method(
@@ -90,6 +92,7 @@ TRPO = Method(
     masking=MASKING,
     parts=(VALUE, *PENALTIES),
     step=trust_region,
+    rollout=Rollout(n=1),
 )
 
 PPO_LAGRANGIAN = Method(
@@ -111,4 +114,5 @@ PPO_LAGRANGIAN = Method(
     masking=MASKING,
     parts=(VALUE, COST_VALUE, *PENALTIES),
     defaults={"kl_reward": 0.01, "score_clip": 50.0, "value_clip": 5.0},
+    rollout=Rollout(n=1, passes=4),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accord.objectives.policy_gradient.denominators import constant, sequence_mean, token_mean
 from accord.objectives.policy_gradient.groups import group_mean, group_standardised
-from accord.objectives.policy_gradient.method import Method
+from accord.objectives.policy_gradient.method import Method, Rollout
 from accord.objectives.policy_gradient.parts import MASKING, PENALTIES, SHAPING
 from accord.objectives.policy_gradient.several import standardised_names, standardised_steps
 from accord.objectives.policy_gradient.surrogates import cispo, gspo, gspo_token, ppo_clip
@@ -29,6 +29,7 @@ GRPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0, "kl_loss": 0.04},
+    rollout=Rollout(n=8, least=2),
 )
 
 DR_GRPO = Method(
@@ -51,6 +52,7 @@ DR_GRPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0},
+    rollout=Rollout(n=8, least=2),
 )
 
 DAPO = Method(
@@ -73,6 +75,7 @@ DAPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0, "clip_high": 0.28},
+    rollout=Rollout(n=16, least=2, refill=3),
 )
 
 GSPO = Method(
@@ -94,6 +97,7 @@ GSPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0},
+    rollout=Rollout(n=8, least=2),
 )
 
 GSPO_TOKEN = Method(
@@ -114,6 +118,7 @@ GSPO_TOKEN = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0},
+    rollout=Rollout(n=8, least=2),
 )
 
 CISPO = Method(
@@ -136,6 +141,7 @@ CISPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0},
+    rollout=Rollout(n=8, least=2),
 )
 
 GRPO_PROCESS = Method(
@@ -156,6 +162,7 @@ GRPO_PROCESS = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_loss": 0.04},
+    rollout=Rollout(n=8, least=2),
 )
 
 GDPO = Method(
@@ -175,4 +182,5 @@ GDPO = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_loss": 0.04},
+    rollout=Rollout(n=8, least=2),
 )

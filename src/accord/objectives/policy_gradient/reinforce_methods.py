@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accord.objectives.policy_gradient.denominators import sequence_mean, sequence_sum, token_mean
 from accord.objectives.policy_gradient.groups import leave_one_out
-from accord.objectives.policy_gradient.method import Method
+from accord.objectives.policy_gradient.method import Method, Rollout
 from accord.objectives.policy_gradient.parts import MASKING, PENALTIES, SHAPING
 from accord.objectives.policy_gradient.responses import greedy_baseline, returns_to_go, whitened_returns
 from accord.objectives.policy_gradient.surrogates import ppo_clip, reinforce, sequence_clip
@@ -28,6 +28,7 @@ REINFORCE = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.0},
+    rollout=Rollout(n=1),
 )
 
 REINFORCE_PP = Method(
@@ -49,6 +50,7 @@ REINFORCE_PP = Method(
     masking=MASKING,
     parts=PENALTIES,
     defaults={"kl_reward": 0.01},
+    rollout=Rollout(n=1),
 )
 
 RLOO = Method(
@@ -70,6 +72,7 @@ RLOO = Method(
     shaping=SHAPING,
     masking=MASKING,
     parts=PENALTIES,
+    rollout=Rollout(n=4, least=2),
 )
 
 REMAX = Method(
@@ -89,4 +92,5 @@ REMAX = Method(
     shaping=SHAPING,
     masking=MASKING,
     parts=PENALTIES,
+    rollout=Rollout(n=1),
 )
