@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLE = re.compile(r"^\| objective \|.*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 FEEDBACK = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
+FEEDBACK |= {"ratings": "scores by name", "named_prefer": "preferences by name", "step_score": "labels of steps"}
 
 
 def commands() -> list[str]:

@@ -102,6 +102,13 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
         "valid": torch.ones(groups, responses, dtype=torch.float64),
         "distribution": share / share.sum(-1, keepdim=True),
         "reward": (4.0 * uniform(groups, responses) - 2.0).requires_grad_(),
+        "named_rewards": (4.0 * uniform(groups, responses, 2) - 2.0).requires_grad_(),
+        "ratings": 4.0 * uniform(groups, responses, 2),
+        "rated": (uniform(groups, responses, 2) < 0.8).double(),
+        "named_prefer": uniform(groups, 2, responses, responses) * (1.0 - torch.eye(responses, dtype=torch.float64)),
+        "step_reward": (4.0 * uniform(groups, responses, tokens) - 2.0).requires_grad_(),
+        "step_score": uniform(groups, responses, tokens).round() * mask,
+        "step_end": (uniform(groups, responses, tokens) < 0.6) * mask,
         "mismatched_kl": torch.tensor(0.3, dtype=torch.float64),
     }
     every["step_pairs"], every["step_ratios"] = step_pairs(every), step_ratios(every)

@@ -68,7 +68,11 @@ OF_THE_STEP = {"mismatched_kl", "step_pairs", "step_ratios"}
 DETACHED = [("wpo", {}), ("wpo", {"label_smoothing": 0.1}), ("beta_dpo", {"drop": 0.3})]
 DIFFERENTIABLE = [case for case in CASES if case not in DETACHED]
 # Tensors of every two responses.
-OF_PAIRS = ("prefer", "annotator")
+OF_PAIRS = ("prefer", "annotator", "named_prefer")
+# What models give.
+FROM_MODELS = ("policy", "reference", "reward", "collision", "named_rewards", "step_reward")
+# Tensors whose last dimension is a named value of a response.
+OF_VALUES = ("named_rewards", "ratings", "rated")
 
 
 def compute(name: str, tensors: Tensors, hyper: dict[str, Any]) -> Terms:
@@ -85,9 +89,14 @@ def needs(name: str) -> tuple[str, ...]:
     return signature_of(OBJECTIVES[name]).needs
 
 
+def slot_of(tensors: Tensors) -> str:
+    """The name of what a model gives."""
+    return next(name for name in ("policy", "reward", "named_rewards", "step_reward") if name in tensors)
+
+
 def trained(tensors: Tensors) -> Tensor:
     """The tensor that carries gradients."""
-    return tensors["policy"] if "policy" in tensors else tensors["reward"]
+    return tensors[slot_of(tensors)]
 
 
 def divided_once(parts: Iterable[Terms]) -> Tensor:
@@ -107,7 +116,7 @@ def batched(tensors: Tensors, rows: Tensor | slice) -> Tensors:
 @pytest.mark.parametrize(("name", "hyper"), DIFFERENTIABLE, ids=[identifier(*case) for case in DIFFERENTIABLE])
 def test_gradient_agrees_with_finite_differences(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=2)
-    slot = "policy" if "policy" in tensors else "reward"
+    slot = slot_of(tensors)
     assert torch.autograd.gradcheck(
         lambda values: compute(name, tensors | {slot: values}, hyper).value(), (tensors[slot],), atol=1e-7
     )
@@ -122,8 +131,9 @@ def test_padding_changes_nothing(name: str, hyper: dict[str, Any], random_batch:
             padded[key] = value
             continue
         amounts = (0, 2) if value.ndim == 2 else (0, 2, 0, 2) if key in OF_PAIRS else (0, 3, 0, 2)
+        amounts = (0, 0, 0, 2) if key in OF_VALUES else amounts
         # What stands in the padding does not matter, not even when it is not a number.
-        fill = float("nan") if key in ("policy", "reference", "reward", "collision") else 0.0
+        fill = float("nan") if key in FROM_MODELS else 0.0
         padded[key] = torch.nn.functional.pad(value.detach(), amounts, value=fill)
         if key in ("policy", "reference"):
             padded[key][..., : value.shape[-1]][:, : value.shape[1]].masked_fill_(tensors["mask"] == 0, fill)
@@ -181,7 +191,7 @@ def test_only_the_policy_learns(name: str, hyper: dict[str, Any], random_batch: 
 @every_objective
 def test_weights_are_data(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name))
-    key = "policy" if "policy" in tensors else "reward"
+    key = slot_of(tensors)
     elsewhere = tensors | {key: torch.zeros_like(tensors[key])}
     pairs = zip(compute(name, tensors, hyper).components(), compute(name, elsewhere, hyper).components(), strict=True)
     for here, there in pairs:
@@ -239,7 +249,7 @@ def test_single_precision_loses_nothing(name: str, hyper: dict[str, Any], random
 @every_objective
 def test_no_feedback_is_worth_nothing(name: str, hyper: dict[str, Any], random_batch: RandomBatch) -> None:
     tensors = random_batch(needs(name), groups=1)
-    for key in ("prefer", "label", "mask", "scored", "distribution"):
+    for key in ("prefer", "label", "mask", "scored", "distribution", "rated", "named_prefer", "step_end"):
         if key in tensors:
             tensors[key] = torch.zeros_like(tensors[key])
     value = compute(name, tensors, hyper).value()
@@ -317,7 +327,7 @@ def test_descent_favours_the_preferred_and_swapping_them_raises_the_loss(
     (gradient,) = torch.autograd.grad(before, start)
     assert (gradient[:, 0] <= 0).all()
     assert (gradient[:, 1] >= 0).all()
-    slot = "policy" if "policy" in tensors else "reward"
+    slot = slot_of(tensors)
     stepped = tensors | {slot: start.detach() - 0.01 * gradient}
     after = compute(name, stepped, {}).value()
     assert after < before

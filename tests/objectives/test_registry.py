@@ -51,6 +51,7 @@ WITH_REFERENCE = [
     "lipo",
 ]
 WITHOUT_REFERENCE = ["sft", "rwr", "awr", "simpo", "orpo", "cpo", "slic", "bradley_terry", "cost_model"]
+REWARD_MODELS = ["multi_bradley_terry", "reward_regression", "process_reward"]
 
 
 def source_of(name: str) -> Path:
@@ -58,7 +59,7 @@ def source_of(name: str) -> Path:
 
 
 def test_the_names_users_type() -> None:
-    assert set(OBJECTIVES) == {*WITH_REFERENCE, *WITHOUT_REFERENCE}
+    assert set(OBJECTIVES) == {*WITH_REFERENCE, *WITHOUT_REFERENCE, *REWARD_MODELS}
     assert all(resolve(name) is function for name, function in OBJECTIVES.items())
 
 

@@ -16,6 +16,7 @@ from accord.testing import tiny_model
 from accord.train.annotators import annotator_groups
 from accord.train.collate import Example, make_examples
 from accord.train.step import Task
+from accord.train.values import reward_head
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +43,8 @@ def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Exam
 
     def make(name: str, groups: Sequence[Group], **settings: object) -> tuple[Task, list[Example]]:
         needs = signature_of(OBJECTIVES[name]).needs
-        policy: Policy = load_policy(tiny, reward="reward" in needs, **settings)  # type: ignore[arg-type]
+        policy: Policy = load_policy(tiny, **settings)  # type: ignore[arg-type]
+        policy.reward_head = reward_head(policy, needs, groups)
         encoded = [policy.renderer.encode(group) for group in groups]
         examples = make_examples(groups, encoded, mismatch="mismatched_kl" in needs)
         reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))

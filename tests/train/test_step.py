@@ -22,10 +22,18 @@ MakeTask = Callable[..., tuple[Task, list[Example]]]
 
 
 def judged_groups(count: int, scores: tuple[float, float] = (0.7, 0.2)) -> list[Group]:
-    """Pairs with everything that any objective asks for: a preference, a score and a probability of each response."""
-    judgement = {"scores": {"overall": scores}, "distribution": (0.8, 0.2)}
+    """Pairs with everything that any objective asks for, of each response and of its two steps."""
+    judgement = {
+        "scores": {"overall": scores, "wit": (None, 1.5)},
+        "distribution": (0.8, 0.2),
+        "step_scores": ((1.0, 0.7), (0.0, None)),
+    }
     return [
-        replace(group, feedback=tuple(replace(one, **judgement) for one in group.feedback))
+        replace(
+            group,
+            responses=tuple(replace(one, steps=(one.text.index(" "), len(one.text))) for one in group.responses),
+            feedback=tuple(replace(one, **judgement) for one in group.feedback),
+        )
         for group in preference_groups(count)
     ]
 

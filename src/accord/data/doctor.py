@@ -229,8 +229,14 @@ def _encode(
     return encoded, faults
 
 
-_KINDS = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
-_KINDS |= {"step_score": "steps labelled from 0 to 1", "named_scores": "scores", "named_prefer": "preferences"}
+_KINDS = {
+    "prefer": "preferences",
+    "label": "labels",
+    "score": "scores",
+    "cost": "costs",
+    "distribution": "probabilities",
+}
+_KINDS |= {"step_score": "steps labelled from 0 to 1", "ratings": "scores", "named_prefer": "preferences"}
 """What the feedback tensors of the vocabulary are made from, in words."""
 
 

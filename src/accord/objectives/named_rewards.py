@@ -10,7 +10,7 @@ from accord.objectives.primitives import pairwise
 from accord.objectives.terms import Terms
 
 
-def reward_regression(named_rewards: Tensor, named_scores: Tensor, named_scored: Tensor) -> Terms:
+def reward_regression(named_rewards: Tensor, ratings: Tensor, rated: Tensor) -> Terms:
     r"""Reward regression: each output is the rating of a response on one named value.
 
     .. math:: \mathcal L_{ik} = (r_{ik} - s_{ik})^2
@@ -20,11 +20,11 @@ def reward_regression(named_rewards: Tensor, named_scores: Tensor, named_scored:
 
     Args:
         named_rewards: `[B,n,K]` outputs of the reward head on each response.
-        named_scores: `[B,n,K]` its rating on each value.
-        named_scored: `[B,n,K]` 1.0 where there is a rating.
+        ratings: `[B,n,K]` its rating on each value.
+        rated: `[B,n,K]` 1.0 where there is a rating.
 
     Returns:
-        One component, `[B,n,K]` weighted by `named_scored`.
+        One component, `[B,n,K]` weighted by `rated`.
 
     Source: Wang et al. 2024, "HelpSteer2: open-source dataset for training top-performing reward models"
     (arXiv:2406.08673), section 4; Wang et al. 2024, "Interpretable preferences via multi-objective reward modeling and
@@ -35,9 +35,9 @@ def reward_regression(named_rewards: Tensor, named_scores: Tensor, named_scored:
     >>> reward_regression(rewards, scores, torch.tensor([[[1.0, 0.0]]])).value()
     tensor(1.)
     """
-    unused = named_scored == 0
+    unused = rated == 0
     wide = named_rewards.to(torch.promote_types(named_rewards.dtype, torch.float32)).masked_fill(unused, 0.0)
-    return Terms(loss=(wide - named_scores.masked_fill(unused, 0.0)).square(), weight=named_scored)
+    return Terms(loss=(wide - ratings.masked_fill(unused, 0.0)).square(), weight=rated)
 
 
 def multi_bradley_terry(named_rewards: Tensor, named_prefer: Tensor) -> Terms:

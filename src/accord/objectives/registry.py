@@ -32,10 +32,12 @@ from accord.objectives.ipo import ipo
 from accord.objectives.kto import kto
 from accord.objectives.ld_dpo import ld_dpo
 from accord.objectives.listwise import lipo, plackett_luce, soft_listwise
+from accord.objectives.named_rewards import multi_bradley_terry, reward_regression
 from accord.objectives.nca import nca
 from accord.objectives.offset import modpo, odpo, r_dpo, shaped_dpo
 from accord.objectives.orpo import orpo
 from accord.objectives.policy_gradient.methods import METHODS
+from accord.objectives.process_reward import process_reward
 from accord.objectives.robust_dpo import robust_dpo
 from accord.objectives.sft import sft
 from accord.objectives.simpo import simpo
@@ -91,6 +93,9 @@ _ALL: tuple[Objective, ...] = (
     # Reward models.
     bradley_terry,
     cost_model,
+    multi_bradley_terry,
+    reward_regression,
+    process_reward,
 )
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType({objective.__name__: objective for objective in _ALL})

@@ -29,6 +29,11 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "scored": "[B,n] 1.0 where `score` was given",
         "distribution": "[B,n] given probability of each response, summing to 1 over the group; all 0 where not given",
         "reward": "[B,n] scalar output of the reward head on each response, with gradient",
+        "named_rewards": "[B,n,K] outputs of a reward head of K named values on each response, with gradient",
+        "ratings": "[B,n,K] given score of each response on each of these values; 0 where `rated` is 0",
+        "rated": "[B,n,K] 1.0 where `ratings` was given",
+        "named_prefer": "[B,K,n,n] weight that response i is preferred to response j on each of these values",
+        "step_reward": "[B,n,T] log-odds that the step which ends at this token is good, with gradient; 0 elsewhere",
         "valid": "[B,n] 1.0 where the group has this response and it has at least one trained token",
         "mismatched_kl": "[] detached mean over the whole optimiser step of the summed log-ratio policy/reference "
         "on mismatched (prompt, response) rows",

@@ -46,7 +46,7 @@ def adapt(groups: Sequence[Group], needs: Sequence[str], *, axis: str | None = N
         groups: the data.
         needs: names of the tensors that the objective takes (`accord.objectives.vocabulary`). `prefer` is taken from
             preferences, else scores, else labels; `label` from labels, else from what gives preferences; `score` from
-            scores; `distribution` from probabilities, else from what gives preferences; `named_scores`
+            scores; `distribution` from probabilities, else from what gives preferences; `ratings`
             from every score and `named_prefer` from every axis of preferences; `step_score` from step scores between 0
             and 1; an objective that needs none of them trains on the best, the desirable or the only responses.
         axis: where a source judges several axes (`helpfulness`, `safety`), the one to use; default the first that has
@@ -136,7 +136,7 @@ def _step_labels(group: Group, counts: Counter[Callable[..., object]]) -> Group 
     return group if judged and all(0 <= score <= 1 for score in judged) else None
 
 
-def _named_scores(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
+def _ratings(group: Group, counts: Counter[Callable[..., object]]) -> Group | None:
     return (
         group
         if any(score is not None for one in group.feedback for row in one.scores.values() for score in row)
@@ -173,7 +173,7 @@ _STEPS: dict[str, Callable[[Group, Counter[Callable[..., object]]], Group | None
     "distribution": _distribution,
     "cost": _cost,
     "step_score": _step_labels,
-    "named_scores": _named_scores,
+    "ratings": _ratings,
     "named_prefer": _named_preferences,
 }
 

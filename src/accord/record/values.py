@@ -13,6 +13,11 @@ OVERALL = "overall"
 """The value that stands for all; a preference that names no axis is about it."""
 
 
+def score_names(groups: Iterable[Group]) -> tuple[str, ...]:
+    """The names of all scores in the data, in alphabetical order."""
+    return tuple(sorted({name for group in groups for feedback in group.feedback for name in feedback.scores}))
+
+
 def value_names(groups: Iterable[Group]) -> tuple[str, ...]:
     """The names of all scores and of all axes of preferences in the data, in alphabetical order."""
     names: set[str] = set()

@@ -12,6 +12,7 @@ from torch import Tensor
 from accord.errors import DataError
 from accord.policy.rows import longest_row, row_tokens
 from accord.record import Encoded, EncodedResponse, Group
+from accord.train.values import step_tensors
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def make_examples(
         DataError: a mismatch is asked for and all Groups have the same prompt.
     """
     if not mismatch:
-        return [Example(group, ids) for group, ids in zip(groups, encoded, strict=True)]
+        return [Example(group, ids, given=step_tensors(group, ids)) for group, ids in zip(groups, encoded, strict=True)]
     limit = max((longest_row(ids) for ids in encoded), default=0)
     examples = []
     for index, (group, ids) in enumerate(zip(groups, encoded, strict=True)):
@@ -98,6 +99,8 @@ def feedback_tensors(groups: Sequence[Group], width: int, names: Sequence[str]) 
         "cost": _cost,
         "baseline": _baseline,
         "finished": _finished,
+        "named_scores": _named_scores,
+        "named_weight": _named_weights,
     }
     return {name: makers[name](groups, width) for name in names if name in makers}
 
@@ -144,6 +147,34 @@ def _cost(groups: Sequence[Group], width: int) -> Tensor:
 
 def _baseline(groups: Sequence[Group], width: int) -> Tensor:
     return _score(groups, width, "baseline")
+
+
+def _named_scores(groups: Sequence[Group], width: int) -> Tensor:
+    names = list(_weights(groups))
+    return (
+        torch.stack([_score(groups, width, name) for name in names], -1)
+        if names
+        else torch.zeros(len(groups), width, 0)
+    )
+
+
+def _named_weights(groups: Sequence[Group], width: int) -> Tensor:
+    """Each score's weight in the sum, on the responses that have it."""
+    weights = _weights(groups)
+    named = torch.zeros(len(groups), width, len(weights))
+    for k, (name, weight) in enumerate(weights.items()):
+        for b, group in enumerate(groups):
+            for j, value in enumerate(group.scores(name) or ()):
+                named[b, j, k] = weight if value is not None else 0.0
+    return named
+
+
+def _weights(groups: Sequence[Group]) -> dict[str, float]:
+    """The weight of every score that the sum "overall" is made of, by name."""
+    found: dict[str, float] = {}
+    for feedback in (feedback for group in groups for feedback in group.feedback if "overall" in feedback.scores):
+        found |= feedback.meta.get("weights", {})
+    return found
 
 
 def _finished(groups: Sequence[Group], width: int) -> Tensor:

@@ -60,8 +60,8 @@ class Measurement:
 def measure_held_out(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int) -> Measurement:
     """The objective and its monitors on held-out examples, and one number a Group for paired comparison.
 
-    - With preferences: the share of preferred pairs that the policy ranks right, by mean log-prob per token (by the
-      reward, for a reward model). A tie counts one half.
+    - With preferences: the share of preferred pairs that the policy ranks right, by mean log-prob per token. A tie
+      counts one half.
     - With labels: the mean log-prob per token, counted negative for undesirable responses, weighted by the labels.
     - Otherwise: the mean log-prob per token of the responses.
 
@@ -83,10 +83,7 @@ def _held_out_axis(task: Task, examples: Sequence[Example], micro_batch_tokens: 
         given = feedback_tensors(groups, rows.valid.shape[1], ("prefer", "label"))
         prefer, label = given["prefer"].to(rows.mask.device), given["label"].to(rows.mask.device)
         with torch.inference_mode():
-            if "reward" in task.needs:
-                strength = task.policy.rewards(rows)
-            else:
-                strength = seq_mean(task.policy.logprobs(rows), rows.mask)
+            strength = seq_mean(task.policy.logprobs(rows), rows.mask)
         if name == PREFERENCE_ACCURACY:
             difference = strength.unsqueeze(-1) - strength.unsqueeze(-2)
             right = (difference > 0).float() + 0.5 * (difference == 0).float()
@@ -99,7 +96,7 @@ def _held_out_axis(task: Task, examples: Sequence[Example], micro_batch_tokens: 
             if count > 0:
                 found[id(example)] = total / count
     measured = [example for example in examples if id(example) in found]
-    return Axis(name, [found[id(example)] for example in measured], [_cluster(example) for example in measured])
+    return Axis(name, [found[id(example)] for example in measured], [cluster_of(example) for example in measured])
 
 
 def _axis_name(task: Task) -> str:
@@ -108,7 +105,8 @@ def _axis_name(task: Task) -> str:
     return LABEL_MARGIN if "label" in task.needs else RESPONSE_LOGPROB
 
 
-def _cluster(example: Example) -> str:
+def cluster_of(example: Example) -> str:
+    """What stands for the prompt of an example: Groups of one prompt are not independent."""
     return _digest(repr(example.encoded.prompt))
 
 
@@ -189,7 +187,9 @@ def measure_rewards(examined: Sequence[Group]) -> Measurement:
             rows.setdefault(name, []).extend(given)
             if name == "overall" and given:
                 overall.append((group.prompt_text(), sum(given) / len(given)))
-    line = {f"eval/{REWARD if name == 'overall' else f'{REWARD}/{name}'}": sum(v) / len(v) for name, v in rows.items() if v}
+    line = {
+        f"eval/{REWARD if name == 'overall' else f'{REWARD}/{name}'}": sum(v) / len(v) for name, v in rows.items() if v
+    }
     if not overall:
         return Measurement(line)
     axis = Axis(REWARD, [value for _, value in overall], [_digest(prompt) for prompt, _ in overall])

@@ -30,11 +30,13 @@ from accord.train.annotators import annotator_groups, describe
 from accord.train.collate import Example, make_examples
 from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_held_out
+from accord.train.measure_reward_model import measure_reward_model
 from accord.train.memory import estimate_memory, require_memory
 from accord.train.plan import micro_batches, plan_steps
 from accord.train.progress import Display
 from accord.train.source import Planned, Source
 from accord.train.step import Task
+from accord.train.values import reward_head
 
 MAX_LENGTH = 4096
 MAX_HELD_OUT = 512
@@ -96,11 +98,12 @@ def prepare_run(
     """Load the model, read and check the data, plan the steps, and compute the reference."""
     objective = resolve(config.objective)
     needs = signature_of(objective).needs
-    policy = load(config, reward="reward" in needs)
+    policy = load(config, reward=False)
     config = resolved(config, policy, needs)
     data, held_out_data = _read(config, needs, policy, groups, eval_groups, display)
     for note in data.report.lines():
         display.say(note)
+    policy.reward_head = reward_head(policy, needs, data.groups)
     mismatch = "mismatched_kl" in needs
     aside = held_out_data.encoded if held_out_data else []
     examples = make_examples(data.groups, data.encoded, mismatch=mismatch, others=aside)
@@ -123,13 +126,14 @@ def prepare_run(
         display.say(describe(data.groups, held_out_data.groups if held_out_data else []))
     reference = _reference(config, policy) if "reference" in needs or mismatch else None
     task = Task(objective, config.hyper, policy, reference, annotators=annotators)
+    measured = measure_held_out if policy.reward_head is None else measure_reward_model
     return Run(
         config=config,
         task=task,
         source=Planned(examples, plan),
         scored=[*examples, *held_out],
-        measure=lambda: measure_held_out(task, held_out, micro_batch_tokens=config.micro_batch_tokens),
-        prompts=_fixed_prompts(held_out, config.samples) if "reward" not in needs else [],
+        measure=lambda: measured(task, held_out, micro_batch_tokens=config.micro_batch_tokens),
+        prompts=_fixed_prompts(held_out, config.samples) if policy.reward_head is None else [],
         fingerprint=_fingerprint(policy, [*examples, *held_out], plan),
         findings=findings,
         start=lambda: starting_weights(policy, lambda: load(config, reward=False, lora=False)),

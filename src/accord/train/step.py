@@ -20,6 +20,7 @@ from accord.objectives.primitives import pairwise, seq_log_ratio, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
 from accord.policy.critic import VALUES, Critic
+from accord.policy.heads import OUTPUTS, RewardHead
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import Reference
@@ -28,6 +29,7 @@ from accord.train import distributed
 from accord.train.annotators import annotator_tensor
 from accord.train.collate import Example, feedback_tensors, given_tensors
 from accord.train.plan import micro_batches
+from accord.train.values import value_tensors
 
 Sums = dict[str, tuple[float, float]]
 """Metrics as (sum, count); their value is sum / count."""
@@ -62,6 +64,12 @@ class Task:
     def needs(self) -> tuple[str, ...]:
         """The tensors the objective names."""
         return signature_of(self.objective).needs
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The names of what a reward model of several values gives."""
+        head = self.policy.reward_head
+        return head.names if isinstance(head, RewardHead) else ()
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes: the policy's, and the critic's if there is one."""
@@ -187,15 +195,15 @@ def _of_all_ranks(rows: list[list[float]], *, columns: int, device: torch.device
 def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     """The tensors the objective names, and those that monitors can use."""
     examples, rows = batch
-    named = _data_tensors(task, batch)
+    named = data_tensors(task, batch)
     if "entropy" in task.needs:
         named["policy"], named["entropy"] = task.policy.logprobs_and_entropies(rows, temperature=task.temperature)
     elif "collision" in task.needs:
         named["policy"], named["collision"] = task.policy.logprobs_and_collisions(rows, temperature=task.temperature)
     elif "policy" in task.needs:
         named["policy"] = task.policy.logprobs(rows, temperature=task.temperature)
-    if "reward" in task.needs:
-        named["reward"] = task.policy.rewards(rows)
+    if any(name in task.needs for name in OUTPUTS):
+        named |= task.policy.head_outputs(rows)
     if any(name in task.needs for name in VALUES):
         assert task.critic is not None
         named |= task.critic.values(rows)
@@ -205,11 +213,11 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     return named
 
 
-def _data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
+def data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     """The tensors that come from the data alone."""
     examples, rows = batch
     groups, width = [example.group for example in examples], rows.valid.shape[1]
-    feedback = feedback_tensors(groups, width, task.needs)
+    feedback = feedback_tensors(groups, width, task.needs) | value_tensors(groups, width, task.values, task.needs)
     if "annotator" in task.needs:
         feedback["annotator"] = annotator_tensor(groups, width, task.annotators)
     given = given_tensors(examples, rows.mask.shape, task.needs)
@@ -225,10 +233,12 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
     with torch.no_grad():
         for batch in batches:
             rows = batch[1]
-            of_tokens = ("policy", "reference", "entropy", "collision", *VALUES)
-            zeros = {name: rows.mask for name in of_tokens} | {"reward": rows.valid}
+            of_tokens = ("policy", "reference", "entropy", "collision", "step_reward", *VALUES)
+            zeros = dict.fromkeys(of_tokens, rows.mask) | {"reward": rows.valid}
+            if "named_rewards" in task.needs:
+                zeros["named_rewards"] = rows.valid.unsqueeze(-1).expand(-1, -1, len(task.values))
             model_outputs = {name: torch.zeros_like(like) for name, like in zeros.items()}
-            for part in task.terms(model_outputs | _data_tensors(task, batch) | shared).components():
+            for part in task.terms(model_outputs | data_tensors(task, batch) | shared).components():
                 sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
     totals: dict[str, float] = defaultdict(float)
     for of_rank in distributed.gather(dict(sums)):
