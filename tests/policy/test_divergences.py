@@ -106,11 +106,11 @@ def test_the_start_serves_under_adapters(tmp_path: Path, dtype: str, monkeypatch
     policy = load_policy(directory, lora_r=4, dtype=dtype)  # type: ignore[arg-type]
     base = load_policy(directory)
     monkeypatch.setattr("accord.policy.logprobs.KEEP_BYTES", 0)
-    assert float(policy.divergences(BATCH, None, reverse_kl).detach().abs().max()) < 1e-6
+    assert float(policy.divergences(BATCH, policy.start, reverse_kl).detach().abs().max()) < 1e-6
     with torch.no_grad():
         for p in policy.trainable().values():
             p.add_(0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(3)))
-    values = policy.divergences(BATCH, None, reverse_kl)
+    values = policy.divergences(BATCH, policy.start, reverse_kl)
     expected = policy.divergences(BATCH, base, reverse_kl)
     torch.testing.assert_close(values, expected, atol=1e-5 if dtype == "fp32" else 0.05, rtol=1e-4)
     torch.autograd.backward(values.sum())

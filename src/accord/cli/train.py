@@ -10,7 +10,8 @@ from accord.cli.flags import summary, training_command
 from accord.cli.settings import combine, objective_names, read_settings
 from accord.cli.terminal import console
 from accord.errors import ConfigError
-from accord.objectives import OBJECTIVES, resolve
+from accord.objectives import OBJECTIVES, Objective, resolve
+from accord.objectives.policy_gradient import METHODS
 from accord.train.config import TrainConfig
 
 _HELP = """Train a language model on your data: accord train OBJECTIVE --model M --data D --out RUN
@@ -54,7 +55,7 @@ def build_app(first: str = "") -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    objectives = dict(OBJECTIVES)
+    objectives: dict[str, Objective] = {**OBJECTIVES, **METHODS}
     if first and not first.startswith("-"):
         objectives[first] = resolve(first)
     for place, (name, objective) in enumerate(objectives.items()):
@@ -79,18 +80,22 @@ def _objective_of_config(tokens: tuple[str, ...]) -> str:
 
 
 def _run(name: str, given: dict[str, Any]) -> int:
-    fresh = bool(given.pop("fresh", False))
+    fresh, parts = bool(given.pop("fresh", False)), given.pop("stepwise", None)
     file = given.pop("config", None)
-    return execute(combine(name, given, read_settings(file) if file is not None else {}), fresh=fresh)
+    return execute(combine(name, given, read_settings(file) if file is not None else {}), fresh=fresh, parts=parts)
 
 
-def execute(config: TrainConfig, *, fresh: bool) -> int:
+def execute(config: TrainConfig, *, fresh: bool, parts: int | None = None) -> int:
     """Train, measure and report; returns the exit code."""
     from accord.recipes.align import align
+    from accord.recipes.stepwise import stepwise
     from accord.train import distributed
 
     screen = console()
-    result = align(config, console=screen, fresh=fresh)
+    if parts is None:
+        result = align(config, console=screen, fresh=fresh)
+    else:
+        result = stepwise(config, parts=parts, console=screen, fresh=fresh)
     if distributed.rank() == 0:
         screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
     return 0

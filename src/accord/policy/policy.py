@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
 from accord.record import Encoded
 
 Dtype = Literal["fp32", "bf16"]
+OwnPast = Callable[[], AbstractContextManager[Any]]
+"""A context in which a policy has weights that it had before."""
 
 
 @dataclass
@@ -124,14 +126,14 @@ class Policy:
             return token_logprobs_and_collisions(self.model, rows, self.finish, temperature=temperature)
 
     def divergences(
-        self, batch: Sequence[Encoded] | Rows, other: Policy | None, measure: Measure, *, temperature: float = 1.0
+        self, batch: Sequence[Encoded] | Rows, other: Policy | OwnPast, measure: Measure, *, temperature: float = 1.0
     ) -> Tensor:
         """How far each trained token's distribution is from a frozen model's, `[B,n,T]` float32.
 
         Args:
             batch: Groups, or their rows.
-            other: a policy with the same vocabulary, for which no gradient is made; `None` is this policy's own
-                start, its adapters disabled, only under LoRA.
+            other: a policy with the same vocabulary, for which no gradient is made; or a context in which this policy
+                is the other one, such as `start` or `MovingReference.in_place`.
             measure: of log-softmax under this policy and under the other, both `[N,V]` float32, to `[N]`. It is called
                 chunk by chunk, and perhaps again in the backward pass.
             temperature: divides both models' logits.
@@ -141,8 +143,9 @@ class Policy:
         """
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         own = Side(self.model, rows, self.finish, self.precision)
-        if other is None:
-            return token_divergences(own, replace(own, context=self._start), measure, temperature=temperature)
+        if not isinstance(other, Policy):
+            past = replace(own, context=lambda: self._within(other))
+            return token_divergences(own, past, measure, temperature=temperature)
         sizes = vocabulary_size(self.model), vocabulary_size(other.model)
         if len(set(sizes)) > 1:
             raise ModelError(
@@ -193,8 +196,8 @@ class Policy:
         return context
 
     @contextmanager
-    def _start(self) -> Iterator[None]:
-        with self.start(), self.precision():
+    def _within(self, past: OwnPast) -> Iterator[None]:
+        with past(), self.precision():
             yield
 
     def trainable(self) -> dict[str, nn.Parameter]:

@@ -55,7 +55,7 @@ class RewardedActor:
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
         """One scored answer to each held-out prompt, at the temperature of training."""
-        answered = self._answered(policy, prompts, n=1, temperature=self.config.temperature, seed=self.config.seed)
+        answered = self._answered(policy, prompts, n=1, temperature=self.config.sample_temperature, seed=self.config.seed)
         return score(answered, self.rewards, missing="record") if answered else []
 
     def _scored(
@@ -63,7 +63,7 @@ class RewardedActor:
     ) -> list[Group]:
         seed = int(np.random.SeedSequence([self.config.seed, 17, number, attempt]).generate_state(1)[0])
         n = self.config.n or 1
-        answered = self._answered(policy, prompts, n=n, temperature=self.config.temperature, seed=seed)
+        answered = self._answered(policy, prompts, n=n, temperature=self.config.sample_temperature, seed=seed)
         scored = score(answered, self.rewards, missing=self.config.missing_reward, observe=_note_into(notes))
         if not self.greedy:
             return scored

@@ -14,7 +14,7 @@ Dtype = Literal["fp32", "bf16"]
 Overlong = Literal["drop", "truncate"]
 ChatMode = Literal["auto", "on", "off"]
 Template = Literal["messages", "instruction"]
-Missing = Literal["stop", "drop"]
+Missing = Literal["stop", "record"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,11 +71,12 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         prompts: prompts a round.
         passes: how often a round's answers are trained on; default by method, mostly once.
         max_tokens: longest sampled answer; a longer one is cut and counts as unfinished.
-        temperature: of the sampling; log-probabilities are taken at the same temperature.
+        sample_temperature: of the sampling; log-probabilities are taken at the same temperature.
         refill: how often further prompts may replace those whose answers all score alike, in a round; default by
             method, mostly 0.
-        missing_reward: whether an answer that a reward fails on stops the run or is left out.
-        target_kl: end a round's passes when the policy is this far from the one that sampled, in nats a token.
+        missing_reward: whether an answer that a reward fails on stops the run or is recorded without a score.
+        target_kl: end a round's passes when the policy is 1.5 times this far from the one that sampled, in nats a
+            token; 0 never does.
         critic: model that the critic starts from, where the method has one: a language or reward model; default the
             policy's.
         critic_lr: learning rate of the critic; default ten times the policy's.
@@ -128,10 +129,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     prompts: int = 32
     passes: int | None = None
     max_tokens: int = 128
-    temperature: float = 1.0
+    sample_temperature: float = 1.0
     refill: int | None = None
     missing_reward: Missing = "stop"
-    target_kl: float | None = None
+    target_kl: float = 0.0
     critic: str | None = None
     critic_lr: float | None = None
     track: tuple[str, ...] = ()
@@ -184,7 +185,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("prompts", 1, _INFINITE),
     ("passes", 1, _INFINITE),
     ("max_tokens", 1, _INFINITE),
-    ("temperature", _TINY, 100.0),
+    ("sample_temperature", _TINY, 100.0),
     ("refill", 0, _INFINITE),
     ("target_kl", 0.0, _INFINITE),
     ("critic_lr", 0.0, 1.0),

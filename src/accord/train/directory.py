@@ -30,6 +30,7 @@ _FILES = (
     "metrics.jsonl",
     "samples.jsonl",
     "heldout.jsonl",
+    "rollouts.jsonl",
     "evaluation.json",
     "report.html",
     "report.md",
@@ -45,7 +46,8 @@ class RunDirectory:
         self.path = Path(path)
         self.config, self.environment, self.data = (self.path / name for name in _FILES[:3])
         self.metrics, self.samples, self.heldout = (self.path / name for name in _FILES[3:6])
-        self.evaluation = self.path / "evaluation.json"
+        self.rollouts, self.evaluation = self.path / "rollouts.jsonl", self.path / "evaluation.json"
+        self.by_step = (self.metrics, self.samples, self.heldout, self.rollouts)
         self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
 
     def status(self) -> Status:

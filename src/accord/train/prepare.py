@@ -15,6 +15,7 @@ import torch
 from accord.data import Dataset, Prepared, prepare, read
 from accord.errors import ConfigError, NumericsError
 from accord.objectives import resolve
+from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
 from accord.policy.fingerprint import data_fingerprint
@@ -81,6 +82,10 @@ def checked(config: TrainConfig) -> TrainConfig:
         config = msgspec.convert(msgspec.to_builtins(config), TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"a setting cannot be used: {error}", where="TrainConfig") from error
+    needs = signature_of(resolve(config.objective)).needs
+    if config.reference_every and "reference" not in needs and config.objective not in METHODS:
+        mend = "Leave it out, or train an objective that has a reference, such as dpo."
+        raise ConfigError(f"has no effect on {config.objective}", where="--reference-every", mend=mend)
     needs = signature_of(resolve(config.objective)).needs
     if config.reference_every and ("reference" not in needs or config.reward):
         mend = "Leave it out, or train an objective that has a reference, such as dpo, on given answers."
@@ -165,13 +170,13 @@ def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> N
 
 
 def check_first_step(run: Run) -> None:
-    """Before any update the policy must be its own reference, token by token.
+    """Before any update the policy must be its own reference, token by token, on the data it starts from.
 
     Raises:
         NumericsError: it is not; every margin would start from a wrong place.
     """
     reference, policy = run.task.reference, run.task.policy
-    if reference is None:
+    if reference is None or not run.scored:
         return
     _, examples = next(run.source.steps(0))
     first = micro_batches(examples, run.config.micro_batch_tokens, policy.cost)[0]
@@ -259,10 +264,10 @@ def _read(
         return data, prepared(Dataset.of(eval_groups))
     if config.eval_data:
         return data, prepared(read_from(config.eval_data, "validation"))
-    return _split_by_prompt(data, share=config.holdout, seed=config.seed)
+    return split_by_prompt(data, share=config.holdout, seed=config.seed)
 
 
-def _split_by_prompt(data: Prepared, *, share: float, seed: int) -> tuple[Prepared, Prepared | None]:
+def split_by_prompt(data: Prepared, *, share: float, seed: int) -> tuple[Prepared, Prepared | None]:
     """Set a share of the prompts aside, never the same prompt on both sides."""
     prompts = sorted({ids.prompt for ids in data.encoded})
     count = min(MAX_HELD_OUT, round(share * len(prompts)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -18,6 +17,7 @@ from accord.objectives.policy_gradient.method import Rollout
 from accord.objectives.vocabulary import signature_of
 from accord.policy.critic import VALUES, Critic
 from accord.policy.load import load_policy
+from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
 from accord.record import Group
@@ -55,27 +55,31 @@ def prepare_rounds(
     credit = None if method is None else method.credit(config.hyper)
     needs = {*signature_of(objective).needs, *(credit.needs if credit is not None else ())}
     if "reward" in needs:
-        raise ConfigError(
-            f"{config.objective} trains a reward model, which has no answers to sample", where="--reward"
-        )
+        raise ConfigError(f"{config.objective} trains a reward model, which has no answers to sample", where="--reward")
     policy = load(config, reward=False)
     config = resolved(config, policy, ("reference", *signature_of(objective).needs))
     training, held_out = _prompts(config, policy, groups, eval_groups, display)
     critic = _critic(config, tuple(name for name in VALUES if name in needs or f"old_{name}" in needs))
-    task = Task(objective, _own_hyper(config, method), policy, critic=critic, temperature=config.temperature)
-    start = _reference(config, policy)
+    task = Task(
+        objective,
+        _own_hyper(config, method),
+        policy,
+        _reference(config, policy, needs),
+        critic=critic,
+        temperature=config.sample_temperature,
+    )
     order = PromptOrder(training.groups, config.prompts, config.seed)
     display.say(f"log-probs: {policy.engine.note}")
     return Run(
         config=config,
         task=task,
-        source=Rounds(task, credit, actor, order, config, start),
+        source=Rounds(task, credit, actor, order, config),
         scored=[],
         measure=lambda: measure_rewards(actor.examine(policy, held_out)),
         prompts=held_out[: config.samples],
         fingerprint=_fingerprint(policy, training),
         findings=msgspec.to_builtins(training.report) | {"held_out_groups": len(held_out)},
-        start=start,
+        start=lambda: starting_weights(policy, lambda: load(config, reward=False, lora=False)),
     )
 
 
@@ -149,19 +153,11 @@ def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
     return Critic.on(network, names)
 
 
-def _reference(config: TrainConfig, policy: Policy) -> Callable[[], AbstractContextManager[Policy]]:
-    """Opens the starting weights: the base under disabled adapters, or a frozen copy that stays in memory."""
-    if policy.adapted:
-        return lambda: starting_weights(policy, lambda: policy)
-    frozen: list[Policy] = []
-
-    def opened() -> AbstractContextManager[Policy]:
-        if not frozen:
-            frozen.append(load(config, reward=False, lora=False))
-            frozen[0].model.requires_grad_(False)
-        return nullcontext(frozen[0])
-
-    return opened
+def _reference(config: TrainConfig, policy: Policy, needs: set[str]) -> MovingReference | None:
+    """The starting weights, kept beside the policy's where anything asks for them."""
+    if not needs & {"reference", "divergence", "mismatched_kl"}:
+        return None
+    return MovingReference(policy, every=config.reference_every, mix=config.reference_mix)
 
 
 def _fingerprint(policy: Policy, prompts: Prompts) -> str:

@@ -8,11 +8,11 @@ round goes on as if it had never stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import torch
 from msgspec.structs import replace
@@ -20,18 +20,23 @@ from torch import Tensor
 
 from accord.errors import DataError, NumericsError
 from accord.objectives.policy_gradient import BoundCredit, should_stop
+from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.record import Encoded, EncodedResponse, Group, Response
 from accord.record.adapt import adapt
 from accord.train import distributed
 from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
 from accord.train.config import TrainConfig
+from accord.train.directory import RunDirectory
 from accord.train.plan import micro_batches
 from accord.train.source import Step
 from accord.train.step import StepResult, Task
 
 DIVERGENCE = "policy_kl"
 """The metric by which a round is ended early: divergence from the policy that sampled, in nats a token."""
+
+SHOWN = 2
+"""Groups of each round that are kept in `rollouts.jsonl`."""
 
 ROUND_TENSORS = ("reference", "divergence", "old_value", "old_cost_value")
 """What is computed once a round, before its updates, where it is needed."""
@@ -101,7 +106,6 @@ class Rounds:
         actor: samples and scores.
         prompts: which prompts a round answers.
         config: the settings, resolved.
-        start: opens the reference policy.
     """
 
     def __init__(
@@ -111,11 +115,10 @@ class Rounds:
         actor: Actor,
         prompts: PromptOrder,
         config: TrainConfig,
-        start: Callable[[], AbstractContextManager[Policy]],
     ) -> None:
         assert config.passes is not None
         self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
-        self._config, self._start, self._passes = config, start, config.passes
+        self._config, self._passes = config, config.passes
         self._parts = 1 if config.batch_size is None else -(-prompts.a_round // config.batch_size)
         self._ended = False
         self._notes: dict[str, float] = {}
@@ -174,6 +177,8 @@ class Rounds:
         collected = self._actor.collect(self._task.policy, self._prompts, number)
         self._notes = {**collected.notes, "seconds/collect": round(time.monotonic() - begun, 3)}
         groups = [group for group in map(_scored, collected.groups) if group is not None]
+        if distributed.rank() == 0:
+            self._show(number, groups)
         begun = time.monotonic()
         examples = self._encoded(groups)
         if examples:
@@ -185,16 +190,24 @@ class Rounds:
         self._notes["round/groups"] = len(examples)
         return examples
 
+    def _show(self, number: int, groups: Sequence[Group]) -> None:
+        """Keep the first Groups of the round to look at, with the first step that learns from them."""
+        step = number * self.steps_a_round + 1
+        shown = [{"step": step, "round": number, "group": _readable(group)} for group in groups[:SHOWN]]
+        with open(RunDirectory(self._config.out).rollouts, "ab") as file:
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in shown)
+
     def _encoded(self, groups: list[Group]) -> list[Example]:
         policy, needs = self._task.policy, self._task.needs
         if self._credit is None:
-            groups = adapt(groups, needs).groups
-        encoded = [sampled_ids(policy, group) for group in groups]
-        if self._credit is None:
-            return make_examples(groups, encoded, mismatch="mismatched_kl" in needs) if groups else []
+            usable = adapt(groups, needs).groups
+            mismatch = "mismatched_kl" in needs
+            others = [sampled_ids(policy, group) for group in groups] if mismatch else []
+            encoded = [sampled_ids(policy, group) for group in usable]
+            return make_examples(usable, encoded, mismatch=mismatch, others=others)
         return [
             Example(group, ids, given={"behaviour": _behaviour(group, ids)})
-            for group, ids in zip(groups, encoded, strict=True)
+            for group, ids in ((group, sampled_ids(policy, group)) for group in groups)
         ]
 
     def _before_updates(self, examples: list[Example]) -> list[Example]:
@@ -206,10 +219,9 @@ class Rounds:
         indices = {id(example): index for index, example in enumerate(examples)}
         computed: dict[int, dict[str, Tensor]] = {}
         limit, cost = self._config.micro_batch_tokens, self._task.policy.cost
-        opened = self._start() if {"reference", "divergence"} & set(names) else nullcontext(self._task.policy)
-        with opened as reference, torch.inference_mode():
+        with torch.inference_mode():
             for part in distributed.share(micro_batches(examples, limit, cost)):
-                folded = self._folded([example.encoded for example in part], names, reference)
+                folded = self._folded([example.encoded for example in part], names)
                 for b, example in enumerate(part):
                     n, t = len(example.encoded.responses), _longest(example.encoded)
                     computed[indices[id(example)]] = {name: x[b, :n, :t].cpu() for name, x in folded.items()}
@@ -219,18 +231,17 @@ class Rounds:
             for index, example in enumerate(examples)
         ]
 
-    def _folded(self, batch: list[Encoded], names: Sequence[str], reference: Policy) -> dict[str, Tensor]:
-        rows = self._task.policy.rows(batch)
+    def _folded(self, batch: list[Encoded], names: Sequence[str]) -> dict[str, Tensor]:
+        task, rows = self._task, self._task.policy.rows(batch)
         folded = {}
-        if "reference" in names:
-            folded["reference"] = reference.logprobs(rows, temperature=self._task.temperature)
-        if "divergence" in names:
-            other = None if reference is self._task.policy else reference
-            folded["divergence"] = self._task.policy.divergences(
-                rows, other, _forward_kl, temperature=self._task.temperature
-            )
-        if self._task.critic is not None:
-            folded |= {f"old_{name}": value for name, value in self._task.critic.values(rows).items()}
+        if isinstance(task.reference, MovingReference):
+            with task.reference.in_place() as reference:
+                folded["reference"] = reference.logprobs(rows, temperature=task.temperature)
+            if "divergence" in names:
+                start = task.reference.in_place
+                folded["divergence"] = task.policy.divergences(rows, start, _forward_kl, temperature=task.temperature)
+        if task.critic is not None:
+            folded |= {f"old_{name}": value for name, value in task.critic.values(rows).items()}
         return {name: folded[name] for name in names}
 
     def _credited(self, examples: list[Example], credit: BoundCredit) -> list[Example]:
@@ -280,6 +291,11 @@ def _scored(group: Group) -> Group | None:
     return group if group.responses and group.feedback else None
 
 
+def _readable(group: Group) -> Group:
+    """The Group without the numbers that only a trainer reads."""
+    return replace(group, responses=tuple(replace(one, tokens=None, logprobs=None) for one in group.responses))
+
+
 def _behaviour(group: Group, ids: Encoded) -> Tensor:
     """`[n,T]` log-probs under the policy that sampled, zero on padding."""
     behaviour = torch.zeros(len(ids.responses), _longest(ids))
@@ -318,5 +334,3 @@ def _longest(encoded: Encoded) -> int:
 def without_feedback(groups: Sequence[Group]) -> list[Group]:
     """The bare prompts of Groups, with identifier and ground truth."""
     return [replace(group, responses=(), feedback=()) for group in groups]
-
-

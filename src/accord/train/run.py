@@ -25,7 +25,9 @@ from accord.train.loop import Update, critic_factor, learning_rate_schedule, mak
 from accord.train.measure import Measurement, sample_answers
 from accord.train.metrics import Log, numbers, open_trackers, require_trackers, rewind
 from accord.train.prepare import Run, check_first_step, checked, compute_reference, prepare_run
+from accord.train.prepare_rounds import prepare_rounds
 from accord.train.progress import Display
+from accord.train.rounds import Actor
 from accord.train.stop import StopRequest
 
 Probe = Callable[[Policy, int], dict[str, float]]
@@ -52,7 +54,7 @@ def run_training(
     *,
     groups: Sequence[Group] | None = None,
     eval_groups: Sequence[Group] | None = None,
-    actor: Any = None,
+    actor: Actor | None = None,
     probe: Probe | None = None,
     console: Console | None = None,
     fresh: bool = False,
@@ -87,8 +89,6 @@ def run_training(
     if actor is None:
         run = prepare_run(config, groups=groups, eval_groups=eval_groups, display=display)
     else:
-        from accord.train.prepare_rounds import prepare_rounds
-
         run = prepare_rounds(config, actor, groups=groups, eval_groups=eval_groups, display=display)
     if status == "unfinished" and not fresh:
         directory.require_same(run.config)
@@ -173,7 +173,7 @@ class _Session:
         self.prepared.task.state.update(state.memory)
         self.policy.version = f"step-{state.step}"
         if self.writes:
-            for path in (self.directory.metrics, self.directory.samples, self.directory.heldout):
+            for path in self.directory.by_step:
                 rewind(path, state.step)
         distributed.barrier()
         self.display.say(f"resuming {self.directory.path} after step {state.step}")
@@ -181,7 +181,7 @@ class _Session:
 
     def _write_head(self) -> None:
         write_config(self.directory.config, self.config)
-        for path in (self.directory.metrics, self.directory.samples, self.directory.heldout):
+        for path in self.directory.by_step:
             path.unlink(missing_ok=True)
         self.directory.data.write_bytes(msgspec.json.format(msgspec.json.encode(self.prepared.findings)))
         write_environment(
