@@ -56,13 +56,13 @@ def load_policy(
     network = _load_network(source, torch.bfloat16 if dtype == "bf16" and lora_r else torch.float32, trust_remote_code)
     network.to(_device(device))
     _check_vocabulary(network, tokenizer, source)
-    try:
-        finish = find_finish(network)
-    except AccordError as error:
-        raise ModelError(error.what, where=source, mend=error.mend) from error
     if gradient_checkpointing:
         _enable_checkpointing(network)
-    engine = find_engine(network, finish)
+    try:
+        finish = find_finish(network)
+        engine = find_engine(network, finish)
+    except AccordError as error:
+        raise ModelError(error.what, where=source, mend=error.mend) from error
     policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish, engine=engine)
     policy.fingerprint()
     generator_state = torch.get_rng_state()

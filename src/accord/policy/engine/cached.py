@@ -51,7 +51,7 @@ def cached_states(read: Read, ids: Tensor, layout: Layout) -> Tensor:
         after = continued.get(parent, [])
         for segment in after:
             if segment in continued:
-                states, grown = read(ids[None, segment.begin : segment.end], _copy(cache))
+                states, grown = read(ids[None, segment.begin : segment.end], _repeated(cache, 1))
                 _observe(grown)
                 found[segment.begin] = states[0]
                 visit(segment, grown)
@@ -79,19 +79,26 @@ def _padded(rows: list[Tensor]) -> Tensor:
     return torch.stack([torch.cat([row, row[:1].expand(length - len(row))]) for row in rows])
 
 
-def _copy(cache: Any) -> Any:
-    """A cache that grows on its own from the same states."""
+def _repeated(cache: Any, times: int) -> Any:
+    """A cache that grows on its own from the same states, once a row."""
     if cache is None:
         return None
     twin = copy.copy(cache)
-    twin.layers = [copy.copy(layer) for layer in cache.layers]
+    twin.layers = [_twin(layer) for layer in cache.layers]
+    twin.reorder_cache(torch.zeros(times, dtype=torch.long))
+    for layer in twin.layers:
+        if hasattr(layer, "is_recurrent_states_initialized"):
+            # Recurrent states are overwritten in place, which would take them from the backward pass; as if there were
+            # none yet, the next ones get a tensor of their own.
+            layer.is_recurrent_states_initialized = dict.fromkeys(layer.is_recurrent_states_initialized, False)
     return twin
 
 
-def _repeated(cache: Any, times: int) -> Any:
-    twin = _copy(cache)
-    if twin is not None:
-        twin.batch_repeat_interleave(times)
+def _twin(layer: Any) -> Any:
+    twin = copy.copy(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, dict):
+            setattr(twin, name, dict(value))
     return twin
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from accord.errors import ModelError
 from accord.policy.engine.attention import Trace, UnsupportedAttentionError, traced
 from accord.policy.engine.cached import observed_windows
 from accord.policy.layout import Reading
@@ -58,7 +59,16 @@ def find_engine(model: Any, finish: Finish) -> Engine:
     Args:
         model: a transformers causal LM in evaluation mode.
         finish: what it does to its head's output.
+
+    Raises:
+        ModelError: what the model says of a token depends on what follows it.
     """
+    padded = _outcome(model, finish, padded_rows(_BATCH, device=_device(model)))
+    if not _agree(padded, _separate(model, finish, _BATCH)):
+        raise ModelError(
+            f"{type(model).__name__} gives other results if something follows: it is not causal as it is configured",
+            mend="Give a causal language model; an encoder is one only if its configuration makes it a decoder.",
+        )
     shared = "each prompt once, shared by its responses"
     try:
         limit = _by_attention(model, finish)
@@ -87,7 +97,7 @@ def _by_attention(model: Any, finish: Finish) -> int | None:
     layers = int(model.config.get_text_config().num_hidden_layers)
     if trace.calls != layers:
         raise _InexactError(f"its {layers} layers call ordinary attention {trace.calls} times")
-    if not _agree(shared, _separate(model, finish, _BATCH), next(model.parameters()).dtype):
+    if not _agree(shared, _separate(model, finish, _BATCH)):
         raise _InexactError("reading all at once would change this architecture's results")
     return _limit(trace)
 
@@ -110,15 +120,22 @@ def _by_cache(model: Any, finish: Finish) -> int | None:
 
 def _try_cache(model: Any, finish: Finish, batch: tuple[Encoded, ...]) -> None:
     cached = _tried(model, finish, shared_row(batch, by="cache", device=_device(model)), "its cache cannot be shared")
-    if not _agree(cached, _separate(model, finish, batch), next(model.parameters()).dtype):
+    if not _agree(cached, _separate(model, finish, batch)):
         raise _InexactError("a shared cache would change its results")
 
 
-def _separate(model: Any, finish: Finish, batch: tuple[Encoded, ...]) -> tuple[Tensor, Tensor]:
-    return _outcome(model, finish, padded_rows(batch, device=_device(model)))
+def _separate(model: Any, finish: Finish, batch: tuple[Encoded, ...]) -> _Outcome:
+    """What a forward pass for each response gives."""
+    alone = [Encoded(one.prompt, (response,)) for one in batch for response in one.responses]
+    outcomes = [_outcome(model, finish, padded_rows([one], device=_device(model))) for one in alone]
+    return _Outcome(
+        torch.cat([one.values for one in outcomes]),
+        torch.stack([one.gradient for one in outcomes]).sum(0),
+        outcomes[0].dtype,
+    )
 
 
-def _tried(model: Any, finish: Finish, rows: Rows, failure: str) -> tuple[Tensor, Tensor]:
+def _tried(model: Any, finish: Finish, rows: Rows, failure: str) -> _Outcome:
     try:
         return _outcome(model, finish, rows)
     except UnsupportedAttentionError as error:
@@ -156,8 +173,16 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _outcome(model: Any, finish: Finish, rows: Rows) -> tuple[Tensor, Tensor]:
-    """Log-probs of the probe's batch, and the gradient of a mixture of them by embedded token id, `[ids,H]`.
+class _Outcome(NamedTuple):
+    """Log-probs `[N]`, the gradient of a mixture of them by embedded token id `[ids,H]`, and the model's precision."""
+
+    values: Tensor
+    gradient: Tensor
+    dtype: torch.dtype
+
+
+def _outcome(model: Any, finish: Finish, rows: Rows) -> _Outcome:
+    """What rows of the probe's batch give.
 
     Every layer's backward pass is on the way to the embeddings, and no gradient of the size of the weights is made.
     """
@@ -180,11 +205,11 @@ def _outcome(model: Any, finish: Finish, rows: Rows) -> tuple[Tensor, Tensor]:
     by_id = gradients[0].new_zeros(3 + _DIFFERENT, gradients[0].shape[-1], dtype=torch.float32)
     for read, gradient in zip(ids, gradients, strict=True):
         by_id.index_add_(0, read.flatten(), gradient.float().flatten(0, -2))
-    return values.detach(), by_id
+    return _Outcome(values.detach(), by_id, next(model.parameters()).dtype)
 
 
-def _agree(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor], dtype: torch.dtype) -> bool:
-    of_values, of_gradients = _TOLERANCE.get(dtype, _TOLERANCE[torch.bfloat16])
-    values = float((one[0] - other[0]).abs().max() / other[0].abs().max())
-    gradients = float((one[1] - other[1]).norm() / other[1].norm())
+def _agree(one: _Outcome, other: _Outcome) -> bool:
+    of_values, of_gradients = _TOLERANCE.get(one.dtype, _TOLERANCE[torch.bfloat16])
+    values = float((one.values - other.values).abs().max() / other.values.abs().max())
+    gradients = float((one.gradient - other.gradient).norm() / other.gradient.norm())
     return values <= of_values and gradients <= of_gradients
