@@ -28,6 +28,11 @@ _OTHER_HELP = {"out": "the run directory; default runs/OBJECTIVE-MODEL-DATA."}
 
 RUN_FLAGS: Mapping[str, tuple[Any, Any, str]] = {
     "config": (str | None, None, "settings to start from: a run's config.toml, or your own TOML or YAML."),
+    "stepwise": (
+        int | None,
+        None,
+        "train on the data in so many parts, from easy to hard, each with the policy of the part before as reference.",
+    ),
     "fresh": (bool, False, "start again in a run directory that is in use; deletes only what Accord wrote."),
 }
 """What a training command takes beside its settings: type, default, help."""
