@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from benchmarks import agreement, losses, speed
+from benchmarks import agreement, losses, policy_gradients, speed
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,9 +30,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="accord-bench-") as directory:
         work = Path(directory)
         if arguments.which in ("all", "losses"):
-            lines = losses.compare(console)
+            lines = [*losses.compare(console), *policy_gradients.compare(console)]
             agrees = all(line["agrees"] for line in lines)
-            _write(arguments.results / "losses", losses.HEADER, losses.CAPTION, losses.cells, lines)
+            caption = f"{losses.CAPTION}\n{policy_gradients.CAPTION}"
+            _write(arguments.results / "losses", losses.HEADER, caption, losses.cells, lines)
         if arguments.which in ("all", "agreement"):
             lines = agreement.compare(work, console)
             agrees = agrees and all(line["agrees"] for line in lines)

@@ -312,23 +312,29 @@ def differences(case: Case) -> tuple[float, float]:
 
 def compare(console: Console) -> list[dict[str, Any]]:
     """Compare every case, print the table, and return its lines."""
-    table = Table(*HEADER, caption=CAPTION)
     lines = []
     for case in CASES:
-        loss, gradient = differences(case)
         tolerance = TOLERANCE if case.dtype == torch.float64 else 1e-4
-        line = {
-            "objective": case.objective,
-            "settings": " ".join(f"{name}={value}" for name, value in case.hyper.items()),
-            "theirs": case.theirs,
-            "loss": loss,
-            "gradient": gradient,
-            "agrees": max(loss, gradient) <= tolerance,
-        }
-        lines.append(line)
+        lines.append(line_of(case.objective, case.hyper, case.theirs, differences(case), tolerance))
+    show(console, lines, CAPTION)
+    return lines
+
+
+def line_of(
+    objective: str, hyper: dict[str, Any], theirs: str, found: tuple[float, float], tolerance: float = TOLERANCE
+) -> dict[str, Any]:
+    """What was compared and how far it is apart, loss and gradient."""
+    settings = " ".join(f"{name}={value}" for name, value in hyper.items())
+    line = {"objective": objective, "settings": settings, "theirs": theirs, "loss": found[0], "gradient": found[1]}
+    return line | {"agrees": max(found) <= tolerance}
+
+
+def show(console: Console, lines: list[dict[str, Any]], caption: str) -> None:
+    """Print the lines as a table, those that differ in red."""
+    table = Table(*HEADER, caption=caption)
+    for line in lines:
         table.add_row(*cells(line), style="" if line["agrees"] else "red")
     console.print(table)
-    return lines
 
 
 def cells(line: dict[str, Any]) -> tuple[str, ...]:

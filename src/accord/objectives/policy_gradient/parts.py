@@ -49,7 +49,7 @@ SHAPING = (*OF_SCORE, Stage(step_rewards, nonzero("step_weight")), *OF_DIVERGENC
 PENALTIES = (
     Part("kl", kl_penalty, _plain),
     Part("kl", corrected_kl_penalty, _corrected),
-    Part("entropy_bonus", entropy_bonus, nonzero("entropy_coefficient")),
+    Part("entropy_bonus", entropy_bonus, nonzero("entropy_coefficient"), token_mean),
     Part("pretraining", pretraining_loss, nonzero("ptx_coefficient"), token_mean, "pretrain_mask"),
 )
 """What every method can add to its loss."""
