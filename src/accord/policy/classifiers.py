@@ -126,19 +126,28 @@ def tokenizer_of_classifier(tokenizer: Any, stop_ids: tuple[int, ...]) -> Any:
 
 def classifier_head(source: str) -> ClassifierHead | None:
     """The last layer of the classifier in a model directory or at a hub id; `None` if there is no classifier."""
-    config_file = _file(source, "config.json")
-    config = json.loads(config_file.read_text(encoding="utf-8")) if config_file is not None else {}
-    architecture = next(iter(config.get("architectures") or ()), "")
-    tasks: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
-    task = next((task for ending, task in tasks.items() if architecture.endswith(ending)), None)
+    task = classifier_task(source)
     if task is None:
         return None
     parts = _last_layer(source)
     if "weight" not in parts:
         raise ModelError(f"is a {task} classifier without a last layer called score or classifier", where=source)
-    given = config.get("id2label") or {}
+    given = _config(source).get("id2label") or {}
     labels = tuple(str(given.get(str(index), f"LABEL_{index}")) for index in range(len(parts["weight"])))
     return ClassifierHead(task, parts["weight"], parts.get("bias"), labels)
+
+
+def classifier_task(source: str) -> Task | None:
+    """What the model in a directory or at a hub id classifies; `None` if it is no classifier."""
+    architecture = next(iter(_config(source).get("architectures") or ()), "")
+    tasks: dict[str, Task] = {"ForSequenceClassification": "sequence", "ForTokenClassification": "token"}
+    return next((task for ending, task in tasks.items() if architecture.endswith(ending)), None)
+
+
+def _config(source: str) -> dict[str, Any]:
+    path = _file(source, "config.json")
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
+    return config
 
 
 def _last_layer(source: str) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import torch
 
 from accord.errors import AccordError, ConfigError, ModelError
 from accord.policy.chat import Renderer
+from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import RewardHead
@@ -124,14 +125,21 @@ def _load_tokenizer(source: str, trust_remote_code: bool) -> Any:
 
 def _load_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     quiet_transformers()
+    verbosity = logging.get_verbosity()
     try:
+        if classifier_task(source) is not None:
+            # Its last layer has no place in a language model and is read by itself: nothing to warn of.
+            logging.set_verbosity(logging.ERROR)
         return AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise _load_error("model", source, error) from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def _require_there(source: str) -> None:

@@ -1,0 +1,332 @@
+"""A trained reward model as a reward: of whole responses, with one or several named values, or of their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Literal
+
+import torch
+from msgspec.structs import replace
+
+from accord.data import read
+from accord.errors import ConfigError, DataError, ModelError
+from accord.feedback.reward import Reward, Row, place
+from accord.policy.budget import within_budget
+from accord.policy.heads import OVERALL, RewardHead, StepHead, find_head
+from accord.policy.load import load_policy
+from accord.policy.policy import Dtype, Policy
+from accord.record import Encoded, Feedback, Group, SourceKind
+from accord.record.steps import with_steps
+
+Solution = Literal["min", "product", "last"]
+"""What the probabilities of its steps make of a solution: the weakest step, all of them right, or the last."""
+
+TOKENS = 8192
+"""Tokens that go through a reward model at once."""
+
+StepScores = tuple[tuple[float, ...], ...]
+"""For each response of a Group, the probability that each of its steps is good."""
+
+
+class RewardModel:
+    """A reward model of whole responses. Its score is the overall value, or a weighted sum of named ones.
+
+    Rewards mean something only as differences between responses to the same prompt: the model learns them up to a
+    constant. `normalised` sets it, so that 0 is the average reference response.
+
+    A response that does not fit into the model behind its prompt is scored by what fits; `cut` counts them.
+
+    Args:
+        policy: a policy with a reward head.
+        weights: of the named values in the sum; default the overall value.
+        offset: taken off every score.
+        tokens: that go through the model at once.
+        name: of its score.
+
+    Raises:
+        ModelError: the policy has no such head.
+        ConfigError: a weight is given to a value that the model does not have.
+    """
+
+    source: SourceKind = "reward_model"
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        weights: Mapping[str, float] | None = None,
+        offset: float = 0.0,
+        tokens: int = TOKENS,
+        name: str = "reward_model",
+    ) -> None:
+        if not isinstance(policy.reward_head, RewardHead):
+            raise ModelError("has no head for whole responses", where=policy.source)
+        self.policy, self.weights, self.offset, self.tokens, self.name = (
+            policy,
+            dict(weights or {}),
+            offset,
+            tokens,
+            name,
+        )
+        self.names = policy.reward_head.names
+        self.cut = 0
+        unknown = [name for name in self.weights if name not in self.names]
+        if unknown:
+            mend = f"It has {', '.join(self.names)}."
+            raise ConfigError(f"the reward model has no value {unknown[0]!r}", where=policy.source, mend=mend)
+
+    def __call__(self, groups: Sequence[Group]) -> list[Row]:
+        """The score of every response."""
+        head = self.policy.reward_head
+        assert isinstance(head, RewardHead)
+        weights = torch.tensor([self.weights.get(name, 0.0) for name in self.names])
+        rows: list[Row] = []
+        for values in self._values(groups):
+            score = values @ weights if self.weights else head.overall(values)
+            rows.append(tuple((score - self.offset).tolist()))
+        return rows
+
+    def named(self, groups: Sequence[Group]) -> dict[str, list[Row]]:
+        """Every value of every response by name, as the model gives it."""
+        values = list(self._values(groups))
+        return {name: [tuple(one[:, k].tolist()) for one in values] for k, name in enumerate(self.names)}
+
+    def normalised(self, reference: Sequence[Group]) -> RewardModel:
+        """The same model with its mean score on reference responses taken off every score.
+
+        Raises:
+            DataError: there is no reference response.
+        """
+        scores = [score for row in self(reference) for score in row if score is not None]
+        if not scores:
+            raise DataError(
+                "the reference has no responses", mend="Give Groups with responses, such as demonstrations."
+            )
+        offset = self.offset + sum(scores) / len(scores)
+        return RewardModel(self.policy, weights=self.weights, offset=offset, tokens=self.tokens, name=self.name)
+
+    def _values(self, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
+        """The values of each Group's responses, `[n,K]`."""
+        batch, cut = _fitted(self.policy, groups)
+        self.cut += cut
+        found = _by_budget(self.policy, batch, self.tokens, self.policy.named_rewards)
+        for encoded, values in zip(batch, found, strict=True):
+            yield values[: len(encoded.responses)]
+
+
+class ProcessRewardModel:
+    """A reward model of steps. A response's score is made of the probabilities that its steps are good.
+
+    Where a response has no steps of its own, its lines are the steps; a response without any scores 0.
+
+    Args:
+        policy: a policy with a head of steps.
+        solution: how they make the score.
+        tokens: that go through the model at once.
+        name: of its score.
+
+    Raises:
+        ModelError: the policy has no such head.
+    """
+
+    source: SourceKind = "reward_model"
+
+    def __init__(
+        self, policy: Policy, *, solution: Solution = "min", tokens: int = TOKENS, name: str = "reward_model"
+    ) -> None:
+        if not isinstance(policy.reward_head, StepHead):
+            raise ModelError("has no head for steps", where=policy.source)
+        self.policy, self.solution, self.tokens, self.name = policy, solution, tokens, name
+        self.cut = 0
+
+    def __call__(self, groups: Sequence[Group]) -> list[Row]:
+        """The score of every response."""
+        return [tuple(solution_score(steps, self.solution) for steps in of_group) for of_group in self.steps(groups)]
+
+    def steps(self, groups: Sequence[Group]) -> list[StepScores]:
+        """The probability that each step of each response is good."""
+        batch, cut = _fitted(self.policy, [with_steps(group) for group in groups])
+        self.cut += cut
+        found: list[StepScores] = []
+        for encoded, values in zip(
+            batch, _by_budget(self.policy, batch, self.tokens, self.policy.step_rewards), strict=True
+        ):
+            good = values.sigmoid().tolist()
+            found.append(tuple(tuple(good[j][t] for t in one.steps) for j, one in enumerate(encoded.responses)))
+        return found
+
+    def judged(self, groups: Sequence[Group]) -> list[Group]:
+        """The Groups with their steps and a Feedback of the probability of each.
+
+        Steps that do not fit into the model have none.
+        """
+        stepped = [with_steps(group) for group in groups]
+        return [
+            replace(
+                group, feedback=(*group.feedback, Feedback(self.source, self.name, step_scores=_padded(group, steps)))
+            )
+            for group, steps in zip(stepped, self.steps(stepped), strict=True)
+        ]
+
+
+def solution_score(steps: Sequence[float], solution: Solution) -> float:
+    """What the probabilities of its steps make of a solution; 0 without steps.
+
+    >>> solution_score([0.71, 0.23, 0.73], "min")
+    0.23
+    """
+    if not steps:
+        return 0.0
+    return prod(steps) if solution == "product" else min(steps) if solution == "min" else steps[-1]
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How reward models are loaded and run.
+
+    Attributes:
+        dtype: compute precision.
+        device: torch device; default CUDA if there is one, else the CPU.
+        chat: whether plain-text prompts are wrapped as a user turn; must be as in training.
+        tokens: tokens that go through the model at once.
+        trust_remote_code: run code that comes with the model.
+    """
+
+    dtype: Dtype = "fp32"
+    device: str | None = None
+    chat: Literal["auto", "on", "off"] = "auto"
+    tokens: int = TOKENS
+    trust_remote_code: bool = False
+
+
+def load_reward_model(
+    model: str | Path,
+    *,
+    weights: Mapping[str, float] | None = None,
+    solution: Solution = "min",
+    loading: Loading | None = None,
+) -> RewardModel | ProcessRewardModel:
+    """Load a reward model that `accord train` or anybody's classifier training wrote.
+
+    Args:
+        model: directory or hub id of a sequence classifier, or a token classifier of two labels; or a run directory.
+        weights: of named values, for a model of whole responses.
+        solution: for a model of steps.
+        loading: how to load and run it.
+
+    Raises:
+        ModelError: it is no reward model, or cannot be loaded.
+    """
+    how = loading or Loading()
+    source = _model_in(str(model))
+    policy = load_policy(
+        source, dtype=how.dtype, device=how.device, chat=how.chat, trust_remote_code=how.trust_remote_code
+    )
+    head = find_head(policy.model, source)
+    if head is None:
+        mend = (
+            "Train one: accord train bradley_terry, multi_bradley_terry, reward_regression, cost_model, process_reward."
+        )
+        raise ModelError("is a language model and no reward model", where=source, mend=mend)
+    policy.reward_head = head.to(policy.device)
+    name = _name_of(source)
+    if isinstance(head, StepHead):
+        return ProcessRewardModel(policy, solution=solution, tokens=how.tokens, name=name)
+    return RewardModel(policy, weights=weights, tokens=how.tokens, name=name)
+
+
+def model_reward(
+    directory: str,
+    *,
+    value: str = OVERALL,
+    solution: Solution = "min",
+    combine: Literal["mean", "min", "lower"] = "mean",
+    k: float = 1.0,
+    reference: str = "",
+    dtype: Dtype = "fp32",
+    tokens: int = TOKENS,
+) -> Reward:
+    """A reward model, or an ensemble of several, as a reward.
+
+    Args:
+        directory: of the model; several are separated by commas.
+        value: which of several named values is the score.
+        solution: of a process reward model: what its steps make of a solution.
+        combine: of an ensemble: the members' mean, the lowest, or the mean less k standard deviations.
+        k: how many standard deviations.
+        reference: a file of Groups whose responses score 0 on average.
+        dtype: compute precision.
+        tokens: tokens that go through the model at once.
+    """
+    from accord.feedback.ensemble import Ensemble
+
+    weights = None if value == OVERALL else {value: 1.0}
+    loading = Loading(dtype=dtype, tokens=tokens)
+    members = [
+        load_reward_model(one, weights=weights, solution=solution, loading=loading)
+        for given in directory.split(",")
+        for one in members_in(given)
+    ]
+    if reference:
+        groups = read([reference]).groups
+        members = [one.normalised(groups) if isinstance(one, RewardModel) else one for one in members]
+    return members[0] if len(members) == 1 else Ensemble(members, combine=combine, k=k)
+
+
+def members_in(directory: str) -> list[str]:
+    """The members of an ensemble that one command trained into a directory; otherwise the directory alone."""
+    members = sorted(str(path.parent) for path in Path(directory).glob("member-*/model"))
+    return members or [directory]
+
+
+def _model_in(source: str) -> str:
+    """The model of a run directory, or the directory itself."""
+    inside = Path(source) / "model"
+    return str(inside) if (inside / "config.json").exists() and not (Path(source) / "config.json").exists() else source
+
+
+def _name_of(source: str) -> str:
+    """What tells a reward model from others: the last parts of its path that say something."""
+    parts = [part for part in Path(source).parts if part not in ("model", "runs", "/", "..", ".")]
+    return "-".join(parts[-2:] if parts and parts[-1].startswith("member-") else parts[-1:]) or "reward_model"
+
+
+def _fitted(policy: Policy, groups: Sequence[Group]) -> tuple[list[Encoded], int]:
+    """Token ids of Groups, responses cut to what the model was built for, and how many were cut."""
+    limit, cut = policy.max_positions, 0
+    batch: list[Encoded] = []
+    for group in groups:
+        encoded = policy.renderer.encode(group)
+        if limit is not None and len(encoded.prompt) >= limit:
+            what = f"the prompt has {len(encoded.prompt)} tokens, and the reward model reads {limit} in all"
+            raise DataError(what, path=place(group), mend="Leave the row out, or take a model with a longer context.")
+        room = limit - len(encoded.prompt) if limit is not None else None
+        kept = tuple(one if room is None else one.first(room) for one in encoded.responses)
+        cut += sum(len(short.tokens) < len(one.tokens) for short, one in zip(kept, encoded.responses, strict=True))
+        batch.append(Encoded(encoded.prompt, kept))
+    return batch, cut
+
+
+@torch.inference_mode()
+def _by_budget(
+    policy: Policy, batch: Sequence[Encoded], tokens: int, compute: Callable[[Sequence[Encoded]], torch.Tensor]
+) -> list[torch.Tensor]:
+    """What `compute` gives for each Group, whatever the order in which they go through the model."""
+    found: dict[int, torch.Tensor] = {}
+    order = [index for index, encoded in enumerate(batch) if encoded.responses]
+    for part in within_budget(order, tokens, policy.cost, encoded=lambda index: batch[index]):
+        values = compute([batch[index] for index in part]).cpu()
+        found.update(zip(part, values, strict=True))
+    width = next(iter(found.values())).shape[1:] if found else torch.Size([1])
+    return [found[index] if index in found else torch.zeros(0, *width) for index in range(len(batch))]
+
+
+def _padded(group: Group, scores: StepScores) -> tuple[tuple[float | None, ...], ...]:
+    """Step scores with `None` for the steps that did not fit."""
+    return tuple(
+        (*row, *(None,) * (len(response.steps) - len(row)))
+        for row, response in zip(scores, group.responses, strict=True)
+    )
