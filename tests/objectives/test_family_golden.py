@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from accord.objectives import OBJECTIVES
+from accord.objectives.distill import distill
 
 Golden = dict[str, dict[str, Any]]
 Tensors = dict[str, Tensor]
@@ -334,3 +336,27 @@ def test_constrained_dpo(golden: Golden) -> None:
         multiplier=inputs["dual"],
     )
     close(penalty.value(), expected["penalty_form_loss"])
+
+
+@pytest.mark.parametrize(
+    ("hyper", "expected"),
+    [
+        ({"divergence": "forward_kl"}, "forward_kl"),
+        ({"divergence": "reverse_kl"}, "reverse_kl"),
+        ({"divergence": "jsd"}, "jsd_0.5"),
+        ({"divergence": "jsd", "mix": 0.1}, "generalized_jsd_0.1"),
+        ({"divergence": "forward_kl", "temperature": 2.0}, "forward_kl_T2"),
+        ({"divergence": "forward_kl", "temperature": 2.0, "scale": "hinton"}, "hinton_kd_T2_scaled"),
+    ],
+)
+def test_knowledge_transfer(hyper: dict[str, Any], expected: str, golden: Golden) -> None:
+    case = golden["kto.seed_distill"]
+    student, source = (
+        torch.tensor(case["inputs"][f"{who}_logits"], dtype=torch.float64) for who in ("student", "teacher")
+    )
+
+    def teacher(measure: Callable[[Tensor, Tensor], Tensor], *, temperature: float) -> Tensor:
+        return measure((student / temperature).log_softmax(-1), (source / temperature).log_softmax(-1)).view(1, 1, -1)
+
+    terms = distill(teacher, torch.ones(1, 1, 2, dtype=torch.float64), **hyper)
+    assert float(terms.value()) == pytest.approx(case["expected"][expected], rel=1e-6)

@@ -22,6 +22,7 @@ from accord.objectives.constrained_dpo import constrained_dpo
 from accord.objectives.cost_dpo import cost_dpo
 from accord.objectives.cpo import cpo
 from accord.objectives.discopop import discopop
+from accord.objectives.distill import distill
 from accord.objectives.dpo import dpo
 from accord.objectives.exo import exo
 from accord.objectives.f_dpo import f_dpo
@@ -52,6 +53,7 @@ _ALL: tuple[Objective, ...] = (
     sft,
     rwr,
     awr,
+    distill,
     # Pairs, relative to a reference.
     dpo,
     robust_dpo,

@@ -55,7 +55,9 @@ class RewardedActor:
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
         """One scored answer to each held-out prompt, at the temperature of training."""
-        answered = self._answered(policy, prompts, n=1, temperature=self.config.sample_temperature, seed=self.config.seed)
+        answered = self._answered(
+            policy, prompts, n=1, temperature=self.config.sample_temperature, seed=self.config.seed
+        )
         return score(answered, self.rewards, missing="record") if answered else []
 
     def _scored(
@@ -74,12 +76,16 @@ class RewardedActor:
     def _answered(
         self, policy: Policy, prompts: Sequence[Group], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
-        """The prompts with sampled responses; ranks share the work, and all get everything."""
-        sampling = Sampling(temperature=temperature, max_tokens=self.config.max_tokens, seed=seed + distributed.rank())
-        mine = rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=sampling)
-        gathered = distributed.gather(mine)
-        # Ranks took every world_size-th prompt; back into one order.
-        return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
+        sampling = Sampling(temperature=temperature, max_tokens=self.config.max_tokens, seed=seed)
+        return share_of_ranks(policy, prompts, n=n, sampling=sampling)
+
+
+def share_of_ranks(policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
+    """The prompts with sampled responses; ranks share the work, and all get everything."""
+    own = replace(sampling, seed=sampling.seed + distributed.rank())
+    gathered = distributed.gather(rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
+    # Ranks took every world_size-th prompt; back into one order.
+    return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
 
 
 def train_online(
@@ -117,9 +123,7 @@ def train_online(
     greedy = method is not None and "baseline" in method.credit(config.hyper).needs
     config = with_rollout(config)
     actor = RewardedActor(rewards, config, greedy)
-    return align(
-        config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh
-    )
+    return align(config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh)
 
 
 def tells_apart(group: Group) -> bool:

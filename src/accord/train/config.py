@@ -77,6 +77,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         missing_reward: whether an answer that a reward fails on stops the run or is recorded without a score.
         target_kl: end a round's passes when the policy is 1.5 times this far from the one that sampled, in nats a
             token; 0 never does.
+        teacher: model whose distributions `distill` learns; it must have the same vocabulary.
+        own_answers: share of the rounds in which `distill` learns on the policy's own answers, not on the data's or,
+            where the data has none, the teacher's; 0 trains on the given answers without rounds.
         critic: model that the critic starts from, where the method has one: a language or reward model; default the
             policy's.
         critic_lr: learning rate of the critic; default ten times the policy's.
@@ -133,6 +136,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     refill: int | None = None
     missing_reward: Missing = "stop"
     target_kl: float = 0.0
+    teacher: str | None = None
+    own_answers: float = 0.0
     critic: str | None = None
     critic_lr: float | None = None
     track: tuple[str, ...] = ()
@@ -187,6 +192,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_tokens", 1, _INFINITE),
     ("sample_temperature", _TINY, 100.0),
     ("refill", 0, _INFINITE),
+    ("own_answers", 0.0, 1.0),
     ("target_kl", 0.0, _INFINITE),
     ("critic_lr", 0.0, 1.0),
 )

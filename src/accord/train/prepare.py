@@ -86,10 +86,9 @@ def checked(config: TrainConfig) -> TrainConfig:
     if config.reference_every and "reference" not in needs and config.objective not in METHODS:
         mend = "Leave it out, or train an objective that has a reference, such as dpo."
         raise ConfigError(f"has no effect on {config.objective}", where="--reference-every", mend=mend)
-    needs = signature_of(resolve(config.objective)).needs
-    if config.reference_every and ("reference" not in needs or config.reward):
-        mend = "Leave it out, or train an objective that has a reference, such as dpo, on given answers."
-        raise ConfigError(f"has no effect on {config.objective}", where="--reference-every", mend=mend)
+    if ("teacher" in needs) is not (config.teacher is not None):
+        what = "is required, and not given" if "teacher" in needs else f"has no effect on {config.objective}"
+        raise ConfigError(what, where="--teacher", mend="Name the model that teaches, with accord train distill.")
     return msgspec.structs.replace(config, hyper=validate(config.objective, config.hyper))
 
 
@@ -130,7 +129,7 @@ def prepare_run(
         annotators = annotator_groups(data.groups)
         display.say(describe(data.groups, held_out_data.groups if held_out_data else []))
     reference = _reference(config, policy) if "reference" in needs or mismatch else None
-    task = Task(objective, config.hyper, policy, reference, annotators=annotators)
+    task = Task(objective, config.hyper, policy, reference, teacher=load_teacher(config), annotators=annotators)
     measured = measure_held_out if policy.reward_head is None else measure_reward_model
     return Run(
         config=config,
@@ -217,6 +216,21 @@ def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
         gradient_checkpointing=config.gradient_checkpointing,
         trust_remote_code=config.trust_remote_code,
     )
+
+
+def load_teacher(config: TrainConfig) -> Policy | None:
+    """The model that teaches, frozen; `None` where nothing is taught."""
+    if config.teacher is None:
+        return None
+    teacher = load_policy(
+        config.teacher,
+        dtype=config.dtype,
+        device=config.device,
+        chat=config.chat,
+        trust_remote_code=config.trust_remote_code,
+    )
+    teacher.model.requires_grad_(False)
+    return teacher
 
 
 def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:

@@ -23,7 +23,7 @@ from accord.policy.start import starting_weights
 from accord.record import Group
 from accord.train.config import TrainConfig
 from accord.train.measure import measure_rewards
-from accord.train.prepare import MAX_HELD_OUT, Run, load, resolved
+from accord.train.prepare import MAX_HELD_OUT, Run, load, load_teacher, resolved
 from accord.train.progress import Display
 from accord.train.rounds import Actor, PromptOrder, Rounds
 from accord.train.step import Task
@@ -66,6 +66,7 @@ def prepare_rounds(
         policy,
         _reference(config, policy, needs),
         critic=critic,
+        teacher=load_teacher(config),
         temperature=config.sample_temperature,
     )
     order = PromptOrder(training.groups, config.prompts, config.seed)

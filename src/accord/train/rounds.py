@@ -176,7 +176,7 @@ class Rounds:
         begun = time.monotonic()
         collected = self._actor.collect(self._task.policy, self._prompts, number)
         self._notes = {**collected.notes, "seconds/collect": round(time.monotonic() - begun, 3)}
-        groups = [group for group in map(_scored, collected.groups) if group is not None]
+        groups = [group for group in map(_sound, collected.groups) if group.responses]
         if distributed.rank() == 0:
             self._show(number, groups)
         begun = time.monotonic()
@@ -277,8 +277,8 @@ def _sampled(response: Response) -> EncodedResponse:
     return EncodedResponse(response.tokens, (True,) * len(response.tokens))
 
 
-def _scored(group: Group) -> Group | None:
-    """The Group if something was said about it; a score that is not a number stops the run."""
+def _sound(group: Group) -> Group:
+    """The Group; a score that is not a number stops the run."""
     for name, values in ((name, row) for one in group.feedback for name, row in one.scores.items()):
         for value, response in zip(values, group.responses, strict=True):
             if value is not None and not np.isfinite(value):
@@ -288,7 +288,7 @@ def _scored(group: Group) -> Group | None:
                     where=str(group.origin) if group.origin else None,
                     mend="Mend the reward, or let it return None for what it cannot judge.",
                 )
-    return group if group.responses and group.feedback else None
+    return group
 
 
 def _readable(group: Group) -> Group:

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from accord.objectives.primitives import pairwise, seq_log_ratio, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
 from accord.policy.critic import VALUES, Critic
+from accord.policy.divergences import Measure
 from accord.policy.heads import OUTPUTS, RewardHead
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
@@ -45,6 +47,7 @@ class Task:
         policy: what is trained.
         reference: needed when the objective names `reference` or `mismatched_kl`, unless the examples bring it.
         critic: needed when the objective names `value` or `cost_value`.
+        teacher: a frozen policy with the same vocabulary, when the objective names `teacher`.
         temperature: divides the policy's logits, so that it is compared with samples drawn at that temperature.
         annotators: names of the annotator groups that are trained on, when the objective names `annotator`.
         state: numbers that an objective which names `state` carries from step to step. The loop renews them after each
@@ -56,6 +59,7 @@ class Task:
     policy: Policy
     reference: Reference | MovingReference | None = None
     critic: Critic | None = None
+    teacher: Policy | None = None
     temperature: float = 1.0
     annotators: tuple[str, ...] = ()
     state: dict[str, float] = field(default_factory=dict)
@@ -207,6 +211,9 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     if any(name in task.needs for name in VALUES):
         assert task.critic is not None
         named |= task.critic.values(rows)
+    if "teacher" in task.needs:
+        assert task.teacher is not None
+        named["teacher"] = partial(task.policy.divergences, rows, task.teacher)
     if "reference" in task.needs and "reference" not in named:
         assert task.reference is not None
         named["reference"] = task.reference.logprobs([example.encoded for example in examples], rows)
@@ -237,7 +244,8 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
             zeros = dict.fromkeys(of_tokens, rows.mask) | {"reward": rows.valid}
             if "named_rewards" in task.needs:
                 zeros["named_rewards"] = rows.valid.unsqueeze(-1).expand(-1, -1, len(task.values))
-            model_outputs = {name: torch.zeros_like(like) for name, like in zeros.items()}
+            model_outputs: dict[str, Any] = {name: torch.zeros_like(like) for name, like in zeros.items()}
+            model_outputs["teacher"] = partial(_nothing_like, rows.mask)
             for part in task.terms(model_outputs | data_tensors(task, batch) | shared).components():
                 sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
     totals: dict[str, float] = defaultdict(float)
@@ -245,6 +253,11 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
         for name, weight in of_rank.items():
             totals[name] += weight
     return {name: torch.tensor(total or 1.0, device=task.policy.device) for name, total in totals.items()}
+
+
+def _nothing_like(mask: Tensor, measure: Measure, *, temperature: float) -> Tensor:
+    """A teacher that agrees."""
+    return torch.zeros_like(mask)
 
 
 def _observed(tensors: dict[str, Tensor], terms: Terms) -> dict[str, tuple[Tensor, Tensor]]:
