@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +17,9 @@ from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import RewardHead
-from accord.policy.logprobs import find_finish
+from accord.policy.logprobs import Finish, find_finish
 from accord.policy.policy import Dtype, Policy, position_limit, quiet_transformers, training_mode
+from accord.policy.sharding import from_first, is_first, is_sharded, shard_head, shard_model, skeleton
 
 
 def load_policy(
@@ -31,6 +34,7 @@ def load_policy(
     chat: Literal["auto", "on", "off"] = "auto",
     seed: int = 0,
     gradient_checkpointing: bool = False,
+    shard: bool = False,
     trust_remote_code: bool = False,
 ) -> Policy:
     """Load any causal LM that transformers loads, from a directory or the hub.
@@ -46,6 +50,7 @@ def load_policy(
         chat: whether plain-text prompts are wrapped as a user turn, see `Renderer`.
         seed: seeds the adapters' and the reward head's initial weights.
         gradient_checkpointing: recompute activations in the backward pass.
+        shard: distribute the weights over the processes of the process group. Only the first reads them from disk.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -54,31 +59,83 @@ def load_policy(
     source = str(model)
     _require_there(source)
     tokenizer = _load_tokenizer(source, trust_remote_code)
-    network = _load_network(source, torch.bfloat16 if dtype == "bf16" and lora_r else torch.float32, trust_remote_code)
-    network.to(_device(device))
+    weights = torch.bfloat16 if dtype == "bf16" and lora_r else torch.float32
+    load = _load_network if not shard or is_first() else empty_network
+    network = load(source, weights, trust_remote_code)
     _check_vocabulary(network, tokenizer, source)
     if gradient_checkpointing:
         _enable_checkpointing(network)
-    try:
-        finish = find_finish(network)
-        engine = find_engine(network, finish)
-    except AccordError as error:
-        raise ModelError(error.what, where=source, mend=error.mend) from error
-    policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, finish, engine=engine)
-    policy.fingerprint()
+    policy = Policy(network, tokenizer, Renderer(tokenizer, chat=chat), source, dtype, Finish())
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     if lora_r:
         policy.model = _with_adapters(network, lora_r, lora_alpha, lora_dropout)
-        if gradient_checkpointing:
-            # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.
-            policy.model.enable_input_require_grads()
     if reward:
         policy.reward_head = RewardHead.for_model(network, source)
-        policy.reward_head.to(policy.device)
     torch.set_rng_state(generator_state)
+    policy.model.eval()
+    place = _shard if shard else _put
+    place(policy, _device(device))
+    _find_engine(policy)
+    if lora_r and gradient_checkpointing:
+        # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.
+        policy.model.enable_input_require_grads()
     training_mode(policy)
     return policy
+
+
+def _put(policy: Policy, device: torch.device) -> None:
+    """Put the whole policy onto a device."""
+    policy.model.to(device)
+    policy.fingerprint()
+    if policy.reward_head is not None:
+        policy.reward_head.to(device)
+
+
+def _shard(policy: Policy, device: torch.device) -> None:
+    """Distribute the policy over the devices of all processes."""
+    first = is_first()
+    policy._fingerprint = from_first(policy.fingerprint() if first else None)
+    policy.skeleton = _skeleton(policy) if first else None
+    shard_model(policy.model, device, compute=torch.bfloat16 if policy.dtype == "bf16" else None)
+    if policy.reward_head is not None:
+        shard_head(policy.reward_head, device)
+
+
+def _skeleton(policy: Policy) -> Policy:
+    head = None if policy.reward_head is None else skeleton(policy.reward_head)
+    return replace(policy, model=skeleton(policy.model), reward_head=head)
+
+
+def _find_engine(policy: Policy) -> None:
+    """Find out, by trying, what the model does to its logits and how batches go through it fastest."""
+    # A model in one piece is tried in its own precision, which tells more; in pieces it knows only that of training.
+    with policy.precision() if is_sharded(policy.model) else nullcontext():
+        try:
+            policy.finish = find_finish(policy.model)
+            policy.engine = find_engine(policy.model, policy.finish)
+        except AccordError as error:
+            raise ModelError(error.what, where=policy.source, mend=error.mend) from error
+
+
+def empty_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    """A model without weights, on the meta device, built from its configuration.
+
+    Raises:
+        ModelError: there is no configuration, or it is not that of a causal language model.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    quiet_transformers()
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        with torch.device("meta"):
+            network = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+    except (OSError, ValueError, KeyError, json.JSONDecodeError) as error:
+        raise _load_error("configuration", source, error) from error
+    return network.eval()
 
 
 def load_renderer(

@@ -28,6 +28,7 @@ from accord.policy.logprobs import (
     vocabulary_size,
 )
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
+from accord.policy.sharding import gathered, is_first, is_sharded
 from accord.record import Encoded
 
 Dtype = Literal["fp32", "bf16"]
@@ -48,6 +49,7 @@ class Policy:
         finish: what the model does to its LM head's output.
         reward_head: for reward models, of whole responses or of their steps.
         engine: how batches are laid out.
+        skeleton: the policy without weights, in the first process where they are sharded.
     """
 
     model: Any
@@ -59,6 +61,7 @@ class Policy:
     reward_head: Head | None = None
     engine: Engine = PADDED
     version: str = "start"
+    skeleton: Policy | None = field(default=None, repr=False)
     _fingerprint: str | None = field(default=None, repr=False)
 
     @property
@@ -220,29 +223,42 @@ class Policy:
             self._fingerprint = f"{weights_fingerprint(plain)}-{self.dtype}"
         return self._fingerprint
 
+    def whole(self) -> Policy | None:
+        """This policy with all of its weights in the first process, `None` in the others.
+
+        Where the weights are sharded, every process must call, and gets a copy on the CPU.
+        """
+        if not is_sharded(self.model):
+            return self if is_first() else None
+        empty, head = self.skeleton, None
+        model = gathered(self.model, None if empty is None else empty.model)
+        if self.reward_head is not None:
+            head = gathered(self.reward_head, None if empty is None else empty.reward_head)
+        return None if empty is None else replace(empty, model=model, reward_head=head)
+
     def save(self, directory: str | Path) -> None:
         """Write a directory that plain transformers loads: safetensors, tokenizer, chat template, generation settings.
 
         Adapters are merged into the weights. A reward model is written as a classifier, of sequences or of tokens, with
-        a tokenizer whose pad token no response ends with.
+        a tokenizer whose pad token no response ends with. The first process writes; where the weights are sharded,
+        every process must call.
         """
+        whole = self.whole()
+        if whole is None:
+            return
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
         quiet_transformers()
-        model = self._merged()
-        tokenizer = self.tokenizer
-        if self.reward_head is not None:
+        model, tokenizer = whole.model, self.tokenizer
+        if self.adapted:
+            model = (copy.deepcopy(model) if whole is self else model).merge_and_unload()
+        if whole.reward_head is not None:
             tokenizer = tokenizer_of_classifier(tokenizer, self.renderer.stop_ids)
-            save_reward_model(model, self.reward_head, directory, pad_id=tokenizer.pad_token_id)
+            save_reward_model(model, whole.reward_head, directory, pad_id=tokenizer.pad_token_id)
         else:
             _with_stop_tokens(model, self.renderer)
             model.save_pretrained(directory, safe_serialization=True)
         tokenizer.save_pretrained(directory)
-
-    def _merged(self) -> Any:
-        if not self.adapted:
-            return self.model
-        return copy.deepcopy(self.model).merge_and_unload()
 
 
 def training_mode(policy: Policy) -> None:

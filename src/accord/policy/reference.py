@@ -116,7 +116,7 @@ class Reference:
             advance: told how many Groups are done, for progress bars.
         """
         for part in within_budget(batch, micro_batch_tokens, starting.cost, encoded=lambda encoded: encoded):
-            with torch.inference_mode():
+            with torch.no_grad():
                 folded = starting.logprobs(part).cpu().numpy()
             values = {}
             for b, encoded in enumerate(part):

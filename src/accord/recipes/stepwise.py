@@ -105,7 +105,7 @@ def preference_margins(
     margins: dict[int, float] = {}
     for part in micro_batches(examples, micro_batch_tokens, policy.cost):
         rows = policy.rows([example.encoded for example in part])
-        with torch.inference_mode():
+        with torch.no_grad():
             difference = pairwise(seq_mean(policy.logprobs(rows), rows.mask)).cpu()
         prefer = feedback_tensors([example.group for example in part], difference.shape[-1], ("prefer",))["prefer"]
         means = (difference * prefer).sum((1, 2)) / prefer.sum((1, 2))

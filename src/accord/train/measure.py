@@ -82,7 +82,7 @@ def _held_out_axis(task: Task, examples: Sequence[Example], micro_batch_tokens: 
         groups = [example.group for example in part]
         given = feedback_tensors(groups, rows.valid.shape[1], ("prefer", "label"))
         prefer, label = given["prefer"].to(rows.mask.device), given["label"].to(rows.mask.device)
-        with torch.inference_mode():
+        with torch.no_grad():
             strength = seq_mean(task.policy.logprobs(rows), rows.mask)
         if name == PREFERENCE_ACCURACY:
             difference = strength.unsqueeze(-1) - strength.unsqueeze(-2)
@@ -208,7 +208,7 @@ def kl_from_start(
     r"""Estimate of :math:`KL(\pi \| \pi_{start})` in nats a response, from responses that `policy` sampled."""
     parts = within_budget(batch, micro_batch_tokens, policy.cost, encoded=lambda encoded: encoded)
     laid_out = [policy.rows(part) for part in parts]
-    with torch.inference_mode():
+    with torch.no_grad():
         total = sum(float(policy.logprobs(rows).sum()) for rows in laid_out)
         with start as starting:
             total -= sum(float(starting.logprobs(rows).sum()) for rows in laid_out)

@@ -46,7 +46,7 @@ def measure_reward_model(task: Task, examples: Sequence[Example], *, micro_batch
     accuracy, margins = Axis(name, [], []), Axis(REWARD_MARGIN, [], [])
     for part in micro_batches(examples, micro_batch_tokens, task.policy.cost):
         rows = task.policy.rows([example.encoded for example in part])
-        with torch.inference_mode():
+        with torch.no_grad():
             judged = judge(data_tensors(task, (part, rows)) | task.policy.head_outputs(rows))
         for b, example in enumerate(part):
             weight = judged.weight[b]

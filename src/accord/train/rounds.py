@@ -219,7 +219,7 @@ class Rounds:
         indices = {id(example): index for index, example in enumerate(examples)}
         computed: dict[int, dict[str, Tensor]] = {}
         limit, cost = self._config.micro_batch_tokens, self._task.policy.cost
-        with torch.inference_mode():
+        with torch.no_grad():
             for part in distributed.share(micro_batches(examples, limit, cost)):
                 folded = self._folded([example.encoded for example in part], names)
                 for b, example in enumerate(part):

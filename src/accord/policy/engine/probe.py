@@ -14,6 +14,7 @@ from accord.policy.engine.cached import observed_windows
 from accord.policy.layout import Reading
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.rows import Rows, padded_rows, shared_row
+from accord.policy.sharding import is_sharded
 from accord.record import Encoded, EncodedResponse
 
 _TOLERANCE = {torch.float32: (1e-4, 1e-3), torch.bfloat16: (5e-2, 1e-1)}
@@ -108,6 +109,8 @@ def _by_cache(model: Any, finish: Finish) -> int | None:
     Raises:
         _InexactError: with the reason, if it may not.
     """
+    if is_sharded(model):
+        raise _InexactError("sharded weights need as many passes in every process")
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise _InexactError("activation checkpointing keeps no cache")
     with observed_windows() as windows:
@@ -169,6 +172,11 @@ _BATCH = (_group(3, 7, 5, 1, 3), _group(19, 1, 4, 2))
 """Every token id occurs once, so that gradients of the two layouts can be compared by id."""
 
 
+def _precision(model: nn.Module) -> torch.dtype:
+    device = _device(model).type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else next(model.parameters()).dtype
+
+
 def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
@@ -205,7 +213,7 @@ def _outcome(model: Any, finish: Finish, rows: Rows) -> _Outcome:
     by_id = gradients[0].new_zeros(3 + _DIFFERENT, gradients[0].shape[-1], dtype=torch.float32)
     for read, gradient in zip(ids, gradients, strict=True):
         by_id.index_add_(0, read.flatten(), gradient.float().flatten(0, -2))
-    return _Outcome(values.detach(), by_id, next(model.parameters()).dtype)
+    return _Outcome(values.detach(), by_id, _precision(model))
 
 
 def _agree(one: _Outcome, other: _Outcome) -> bool:

@@ -1,0 +1,161 @@
+"""Weights in shares: each process holds one share of every parameter, of its gradient and of its moments (FSDP2).
+
+A layer is whole only while it computes. Every process must therefore run the same number of passes through the model,
+forward and backward, in the same order; what goes through it may differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+
+from accord.errors import ModelError
+
+Value = TypeVar("Value")
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def is_first() -> bool:
+    """Whether this is the process that reads the weights from disk; the others get their shares from it."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def from_first(value: Value) -> Value:
+    """A Python value of the first process, in every process."""
+    values: list[Any] = [value]
+    dist.broadcast_object_list(values, src=0)
+    received: Value = values[0]
+    return received
+
+
+def shard_model(model: nn.Module, device: torch.device, *, compute: torch.dtype | None = None) -> None:
+    """Shard a model in place: the weights of the first process are distributed over all.
+
+    Each decoder layer is a unit that is gathered while it computes. Everything else (embeddings, last norm, LM head)
+    is one more unit, which stays whole from a forward pass to the end of its backward pass, so that whoever reads the
+    head's weight after the forward pass finds all of it. Gradients are added over the processes.
+
+    Args:
+        model: with weights in the first process; the others may hold it on the meta device.
+        device: where the shares go.
+        compute: precision in which the layers' weights are gathered; their own if `None`. The shares keep theirs.
+
+    Raises:
+        ModelError: the processes hold different models.
+    """
+    _require_same(model)
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    # The state that runs through the layers stays in float32, as under autocast in one process.
+    policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
+    for layer in decoder_layers(model):
+        _shard_unit(layer, device, mesh, policy)
+    _shard_unit(model, device, mesh, MixedPrecisionPolicy())
+
+
+def shard_head(head: nn.Module, device: torch.device) -> None:
+    """Shard a head that stands beside the model: its layers one by one, as each is called by itself."""
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for layer in [module for module in head.modules() if module._parameters]:
+        _shard_unit(layer, device, mesh, MixedPrecisionPolicy())
+
+
+def is_sharded(model: object) -> bool:
+    """Whether a model's weights are held in shares."""
+    return isinstance(model, FSDPModule)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor with all of its shares; every process must ask for it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def skeleton(model: Module) -> Module:
+    """A copy of a model whose weights are on the meta device, to be filled by `gathered` once the model is sharded."""
+    empty = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in model.parameters()}
+    return copy.deepcopy(model, memo=dict(empty))
+
+
+def gathered(model: Module, bones: Module | None) -> Module | None:
+    """The whole of a sharded model on the CPU, in the first process; every process must take part.
+
+    Args:
+        model: the sharded model.
+        bones: its `skeleton`; `None` in the other processes, which get `None`.
+    """
+    bones = copy.deepcopy(bones)
+    filled: dict[int, nn.Parameter] = {}
+    places = {} if bones is None else dict(bones.named_parameters())
+    for name, parameter in model.named_parameters():
+        full = whole(parameter.detach())
+        if bones is not None:
+            filled[id(places[name])] = nn.Parameter(full.cpu(), parameter.requires_grad)
+    if bones is None:
+        return None
+    for module, name, parameter in list(_plain(bones)):
+        module._parameters[name] = filled[id(parameter)]
+    return bones
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """The layers of a language model, whatever its architecture: the list of modules that holds most of its weights."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=_size, default=nn.ModuleList()))
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _shard_unit(unit: nn.Module, device: torch.device, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:
+    _receive(unit, device)
+    sharded = fully_shard(unit, mesh=mesh, mp_policy=policy)
+    # Losses are divided by global weights before the backward pass: what is left to do is to add.
+    sharded.set_gradient_divide_factor(1.0)
+    sharded.set_force_sum_reduction_for_comms(True)
+
+
+def _receive(unit: nn.Module, device: torch.device) -> None:
+    """Put the first process's parameters and buffers, as far as they are not in shares yet, onto every device."""
+    received: dict[int, nn.Parameter] = {}
+    for module, name, parameter in _plain(unit):
+        if id(parameter) not in received:  # a tied weight stays one
+            value = _broadcast(parameter.detach(), device)
+            received[id(parameter)] = nn.Parameter(value, requires_grad=parameter.requires_grad)
+        module._parameters[name] = received[id(parameter)]
+    for module in unit.modules():
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = _broadcast(buffer, device)
+
+
+def _plain(unit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
+    for module in unit.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None and not isinstance(parameter, DTensor):
+                yield module, name, parameter
+
+
+def _broadcast(tensor: Tensor, device: torch.device) -> Tensor:
+    value = tensor.to(device).contiguous() if is_first() else torch.empty_like(tensor, device=device).contiguous()
+    dist.broadcast(value, src=0)
+    return value
+
+
+def _require_same(model: nn.Module) -> None:
+    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    agreed: list[bool] = [False] * dist.get_world_size()
+    dist.all_gather_object(agreed, from_first(shapes) == shapes)
+    if not all(agreed):
+        raise ModelError(
+            f"{type(model).__name__} is built differently from its configuration than from its files, so it cannot be "
+            "sharded",
+            mend="Train it with --shard none.",
+        )
