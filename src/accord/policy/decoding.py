@@ -37,19 +37,22 @@ class Network:
     """A causal language model's forward pass, reduced to the last position's logits.
 
     Attributes:
+        model: the model itself.
         device: where its inputs go.
         limit: longest sequence it takes, or `None`.
         caches: whether it returns a cache whose rows can be selected.
         pads: whether rows of different lengths can share a batch, padded on the left.
+        chooses: whether it gives logits at chosen positions only.
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = model
+        self.model = model
         base = model.get_base_model() if hasattr(model, "get_base_model") else model
         self._accepts = set(inspect.signature(base.forward).parameters)
         self.device: torch.device = next(model.parameters()).device
         longest = getattr(base.config.get_text_config(), "max_position_embeddings", None)
         self.limit = int(longest) if longest else None
+        self.chooses = "logits_to_keep" in self._accepts
         _, cache = self(torch.zeros(1, 1, dtype=torch.long, device=self.device))
         layers = getattr(cache, "layers", None) or ()
         self.caches = bool(layers) and all(hasattr(layer, "reorder_cache") for layer in layers)
@@ -59,10 +62,15 @@ class Network:
 
     def __call__(self, ids: Tensor, **arguments: Any) -> tuple[Tensor, Any]:
         """Float32 logits of the last position `[N,V]`, and the cache if there is one."""
-        if "logits_to_keep" in self._accepts:
+        if self.chooses:
             arguments["logits_to_keep"] = 1
-        output = self._model(input_ids=ids, **({"use_cache": True} | arguments))
+        output = self.model(input_ids=ids, **({"use_cache": True} | arguments))
         return output.logits[:, -1].float(), getattr(output, "past_key_values", None)
+
+    def logits_at(self, ids: Tensor, places: Tensor, **arguments: Any) -> Tensor:
+        """Float32 logits `[N,P,V]` of the positions `places` `[P]`; for models that choose."""
+        logits: Tensor = self.model(input_ids=ids, use_cache=True, logits_to_keep=places, **arguments).logits
+        return logits.float()
 
 
 class CachedDecoder:

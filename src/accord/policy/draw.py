@@ -22,14 +22,14 @@ def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         Token ids `[N]` and their log-probabilities `[N]` under softmax(logits), float32. Where logits are not finite
         numbers the log-probability is not either.
     """
-    shifted = logits - logits.amax(1, keepdim=True)
-    weights = shifted.exp()
-    blocks = torch.stack([part.sum(1, dtype=torch.float64) for part in torch.split(weights, _BLOCK, dim=1)], dim=1)
-    upto = blocks.cumsum(1)
+    peak = logits.amax(1, keepdim=True)
+    weights = (logits - peak).exp_()
+    upto = _block_sums(weights).cumsum(1)
     total = upto[:, -1]
     target = (uniforms.clamp(max=_BELOW_ONE) * total)[:, None]
-    block = torch.searchsorted(upto, target, right=True).clamp(max=blocks.shape[1] - 1)
-    inside = (target - (upto - blocks).gather(1, block)) / blocks.gather(1, block)
+    block = torch.searchsorted(upto, target, right=True).clamp(max=upto.shape[1] - 1)
+    before = torch.where(block > 0, upto.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = (target - before) / (upto.gather(1, block) - before)
 
     tokens = block * _BLOCK + torch.arange(_BLOCK, device=logits.device)
     exists = tokens < logits.shape[1]
@@ -38,7 +38,15 @@ def draw(logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
     # Scaled to the block's own sum, the target stays below it whatever was rounded: no token of weight zero is drawn.
     target = inside.clamp(0.0, _BELOW_ONE) * upto[:, -1:]
     chosen = tokens.gather(1, torch.searchsorted(upto, target, right=True).clamp(max=_BLOCK - 1))
-    return chosen[:, 0], shifted.gather(1, chosen)[:, 0] - total.log().float()
+    return chosen[:, 0], (logits.gather(1, chosen) - peak)[:, 0] - total.log().float()
+
+
+def _block_sums(weights: Tensor) -> Tensor:
+    """Sums `[N,V/1024]` over blocks of the vocabulary, in float64; the last block may be a short one."""
+    whole = weights.shape[1] // _BLOCK * _BLOCK
+    sums = weights[:, :whole].reshape(len(weights), -1, _BLOCK).sum(-1).double()
+    rest = weights[:, whole:]
+    return torch.cat([sums, rest.sum(1, keepdim=True).double()], dim=1) if rest.shape[1] else sums
 
 
 def nucleus(logits: Tensor, top_p: float) -> Tensor:

@@ -15,14 +15,19 @@ import torch
 from torch import Tensor
 
 from accord.errors import ConfigError, ModelError, NumericsError
-from accord.policy.decoding import CachedDecoder, Network, PlainDecoder, evaluating
+from accord.policy.cascade import CascadeDecoder, reach
+from accord.policy.decoding import CachedDecoder, Decoder, Network, PlainDecoder, evaluating
 from accord.policy.draw import draw, greedy, nucleus
+from accord.policy.packed import packed_linears
 
 BATCH_TOKENS = 32768
 """Prompt and response tokens that are held in the cache at once."""
 
 CROWD = 0.8
 """Ended rows are dropped when at most this share of the batch is going on: dropping copies the cache."""
+
+SHARERS = 3
+"""Rows a prompt, on average, from which on the prompt's keys and values are held once rather than in every row."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of finished samples and their total."""
@@ -106,7 +111,7 @@ def sample(
         NumericsError: the logits are not finite numbers; names the prompt.
     """
     answers: dict[Row, Sampled] = {}
-    with evaluating(model):
+    with evaluating(model), packed_linears(model):
         network = Network(model)
         room = _room(prompts, sampling.max_tokens, network.limit, name_of)
         for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
@@ -131,9 +136,9 @@ class _Batch:
         stop_ids: Sequence[int],
         pad_id: int,
     ) -> None:
-        self._decoder = CachedDecoder(network, pad_id) if network.caches else PlainDecoder(network)
         self._prompts, self._rows, self._sampling = prompts, rows, sampling
         self._limits = torch.tensor([room[prompt] for prompt, _ in rows], device=network.device)
+        self._decoder = self._fastest(network, pad_id)
         self._stops = torch.tensor(list(stop_ids), dtype=torch.long, device=network.device)
 
     def run(self, name_of: Callable[[int], str]) -> Iterator[tuple[Row, Sampled]]:
@@ -167,11 +172,22 @@ class _Batch:
                     self._decoder.keep(kept)
             logits = self._decoder.advance(drawn)
 
+    def _fastest(self, network: Network, pad_id: int) -> Decoder:
+        """How these rows are decoded."""
+        if not network.caches:
+            return PlainDecoder(network)
+        shared = {prompt for prompt, _ in self._rows}
+        longest = max(len(self._prompts[prompt]) for prompt in shared) + int(self._limits.max())
+        if len(self._rows) >= SHARERS * len(shared) and longest <= reach(network):
+            return CascadeDecoder(network)
+        return CachedDecoder(network, pad_id)
+
     def _draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         temperature, top_p = self._sampling.temperature, self._sampling.top_p
         if temperature == 0:
             return greedy(logits)
-        logits = logits / temperature
+        if temperature != 1:
+            logits = logits / temperature
         return draw(nucleus(logits, top_p) if top_p < 1 else logits, uniforms)
 
     def _check(self, logprobs: Tensor, rows: Tensor, name_of: Callable[[int], str]) -> None:

@@ -52,6 +52,19 @@ def merged_flash(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[S
     return out
 
 
+def full_attention(query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Every query sees every key: outputs `[B,H,L,D]` and log-sum-exps `[B,H,L]`, without gradients.
+
+    Args:
+        query: `[B,H,L,D]`.
+        key: `[B,H,S,D]`.
+        value: `[B,H,S,D]`.
+        scale: factor of the scores.
+    """
+    out, lse = _forward(query, key, value, 0.0, False, scale=scale)
+    return out, lse
+
+
 def _grouped(heads: Tensor, groups: int) -> Tensor:
     """A view `[K,H/K,L,D]` of `[1,H,L,D]`."""
     _, count, length, size = heads.shape
