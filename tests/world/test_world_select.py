@@ -57,6 +57,5 @@ def test_the_pipe_raises_gold(
     run("train", *training, "--model", BASE, "--data", chosen, "--out", out, *TRAIN)
     after = answer(load_policy(out / "model"), HELD_OUT, seed=0)
     gold = evaluate(HELD_OUT, before, after).comparison("gold")
-    print(selection, gold.before.mean, gold.after.mean)
     assert gold.verdict == "better"
     assert gold.difference.mean > gain

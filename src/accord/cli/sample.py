@@ -56,7 +56,7 @@ def sample(
     from accord.policy.sample import Sampling
 
     sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
-    groups = _groups(prompts, data, columns)[:limit]
+    groups = prompts_of(prompts, data, columns, command="sample")[:limit]
 
     from accord.policy.load import load_policy
     from accord.rollout import progress_bar, rollout
@@ -74,7 +74,12 @@ def sample(
     return 0
 
 
-def _groups(prompts: Sequence[str], data: Sequence[str], columns: str | None) -> list[Group]:
+def prompts_of(prompts: Sequence[str], data: Sequence[str], columns: str | None, *, command: str) -> list[Group]:
+    """The prompts that are given as words and in files.
+
+    Raises:
+        ConfigError: there are none.
+    """
     groups = [Group(prompt=prompt) for prompt in prompts]
     if data:
         from accord.data import read
@@ -82,7 +87,7 @@ def _groups(prompts: Sequence[str], data: Sequence[str], columns: str | None) ->
         groups += read(data, columns=columns).groups
     if not groups:
         mend = "Give prompts as arguments, or a file of them with --data."
-        raise ConfigError("there is nothing to answer", where="accord sample", mend=mend)
+        raise ConfigError("there is nothing to answer", where=f"accord {command}", mend=mend)
     return groups
 
 
