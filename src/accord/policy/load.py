@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -182,21 +183,21 @@ def _load_tokenizer(source: str, trust_remote_code: bool) -> Any:
 
 def _load_network(source: str, dtype: torch.dtype, trust_remote_code: bool) -> Any:
     from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
+    from transformers.utils.logging import get_verbosity, set_verbosity
 
     quiet_transformers()
-    verbosity = logging.get_verbosity()
+    verbosity = get_verbosity()
     try:
         if classifier_task(source) is not None:
             # Its last layer has no place in a language model and is read by itself: nothing to warn of.
-            logging.set_verbosity(logging.ERROR)
+            set_verbosity(logging.ERROR)
         return AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, KeyError, RuntimeError, json.JSONDecodeError) as error:
         raise _load_error("model", source, error) from error
     finally:
-        logging.set_verbosity(verbosity)
+        set_verbosity(verbosity)
 
 
 def _require_there(source: str) -> None:
