@@ -35,10 +35,12 @@ class Worker:
 
     Args:
         function: `module:function` that takes and returns JSON values.
+        warm: a request that a new child answers first, however long it takes: what it imports and builds for it counts
+            to no other request's time.
     """
 
-    def __init__(self, function: str) -> None:
-        self._function = function
+    def __init__(self, function: str, *, warm: Any) -> None:
+        self._function, self._warm = function, warm
         self._process: subprocess.Popen[bytes] | None = None
         self._finalizer: weakref.finalize[..., Worker] | None = None
 
@@ -51,7 +53,7 @@ class Worker:
 
         Raises:
             TimedOut: it took longer, or the child ended.
-            ImportError: the child cannot import the function.
+            ImportError: the child cannot answer its first request.
         """
         process = self._started()
         try:
@@ -79,13 +81,10 @@ class Worker:
             )
             self._process, self._finalizer = process, weakref.finalize(self, _end, process)
             try:
-                ready = _exchange(process, None, time.monotonic() + _STARTING)
+                _exchange(process, self._warm, time.monotonic() + _STARTING)
             except (OSError, ValueError) as error:
                 self.close()
                 raise ImportError(f"{self._function} cannot be run in a child process ({error})") from error
-            if ready is not True:
-                self.close()
-                raise ImportError(str(ready))
         return self._process
 
 
@@ -93,15 +92,15 @@ class Workers:
     """Several `Worker`s side by side.
 
     Args:
-        function: as for `Worker`.
+        function, warm: as for `Worker`.
         count: how many; default one a processor, at most 8.
     """
 
-    def __init__(self, function: str, *, count: int | None = None) -> None:
+    def __init__(self, function: str, *, warm: Any, count: int | None = None) -> None:
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._count = count or min(os.cpu_count() or 1, 8)
         for _ in range(self._count):
-            self._idle.put(Worker(function))
+            self._idle.put(Worker(function, warm=warm))
 
     def verdicts(self, requests: Sequence[Any], *, timeout: float) -> list[float | None]:
         """1.0 or 0.0 for what the function says of each request, in order; 0.0 for one that takes too long.
@@ -113,7 +112,7 @@ class Workers:
             timeout: seconds for one request.
 
         Raises:
-            ImportError: a child cannot import the function.
+            ImportError: a child cannot answer its first request.
         """
 
         def ask(request: Any) -> float | None:
@@ -168,14 +167,9 @@ def serve(function_name: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     module, _, name = function_name.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-        ready: Any = True
-    except ImportError as error:
-        ready = str(error)
-    for number, line in enumerate(sys.stdin.buffer):
-        answer = ready if number == 0 else function(json.loads(line))
-        answers.write(json.dumps(answer).encode() + b"\n")
+    function = getattr(importlib.import_module(module), name)
+    for line in sys.stdin.buffer:
+        answers.write(json.dumps(function(json.loads(line))).encode() + b"\n")
         answers.flush()
 
 

@@ -17,7 +17,7 @@ Tolerance = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Letters = Annotated[str, msgspec.Meta(min_length=2, max_length=26, pattern="^[A-Z]+$")]
 
 _SAYS_CHOICE = r"\b(?:answer|choice|option)\b(?:\s{{0,3}}(?:is|:|=))?\s{{0,3}}:?\s{{0,3}}[(\[*]{{0,3}}([{letters}])\b"
-_ALONE = r"^[\s(\[*\"']{{0,6}}([{letters}])(?:[\s).:\]*\"']|$)"
+_ALONE = r"^[\s(\[*\"']{{0,6}}([{letters}])(?:[).:,\]*\"']|\s*$)"
 _BRACKETED = r"[(\[]([{letters}])[)\]]"
 
 
@@ -40,7 +40,7 @@ def exact(response: str, answer: Any, *, where: Where = "whole") -> float | None
     return float(given is not None and normalised(given) in accepted)
 
 
-def numeric(response: str, answer: Any, *, tolerance: Tolerance = 1e-9, found: Found = "auto") -> float | None:
+def numeric(response: str, answer: Any, *, tolerance: Tolerance = 1e-12, found: Found = "auto") -> float | None:
     r"""Whether the number in the response is the answer's: |x - y| <= tolerance * max(1, |x|, |y|).
 
     Misses: what `last_number` misses, above all decimal commas. 0.333 is not 1/3 at the default tolerance.

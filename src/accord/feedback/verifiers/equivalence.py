@@ -35,7 +35,7 @@ class Equivalence(FunctionReward):
         if importlib.util.find_spec("math_verify") is None:
             mend = "Install it: pip install 'accord[verify]'."
             raise ConfigError("the package math-verify is not installed", where="reward math", mend=mend)
-        workers = Workers(f"{__name__}:equivalent")
+        workers = Workers(f"{__name__}:equivalent", warm=["1", "$1$"])
 
         def math(responses: list[str], answers: list[Any]) -> list[float | None]:
             golds = [_text(answer) for answer in answers]

@@ -43,7 +43,7 @@ class Pattern(FunctionReward):
         if pattern is not None and not _is_pattern(pattern):
             mend = "Write an expression of Python's re."
             raise ConfigError(f"{pattern!r} is no regular expression", where="reward regex", mend=mend)
-        workers = Workers(f"{__name__}:matches")
+        workers = Workers(f"{__name__}:matches", warm=["", "whole", ""])
 
         def regex(responses: list[str], answers: list[Any]) -> list[float | None]:
             patterns = [answer if pattern is None else pattern for answer in answers]
@@ -78,7 +78,7 @@ class JsonSchema(FunctionReward):
             mend = "Install it: pip install 'accord[verify]'."
             raise ConfigError("the package jsonschema is not installed", where=where, mend=mend) from error
         one = None if schema is None else _read_schema(schema, where)
-        workers = Workers(f"{__name__}:satisfies")
+        workers = Workers(f"{__name__}:satisfies", warm=["{}", "0"])
 
         def json_schema(responses: list[str], answers: list[Any]) -> list[float | None]:
             schemas = [_as_schema(answer) if one is None else one for answer in answers]
