@@ -145,6 +145,25 @@ def test_padding_changes_nothing(name: str, hyper: dict[str, Any]) -> None:
 
 
 @every_row
+def test_context_in_the_middle_of_a_response_changes_nothing(name: str, hyper: dict[str, Any]) -> None:
+    """A turn of somebody else between two tokens is no time, no return and no loss."""
+    tensors = batch()
+    parted: Tensors = {"state": {}}
+    for key, value in tensors.items():
+        if key == "state" or value.ndim < 3 or key.startswith("named"):
+            parted[key] = value
+            continue
+        gap = torch.zeros_like(value[..., :2]) - (0.0 if key in ("mask", "step_end", "step_score") else 3.0)
+        gap = gap * (0.0 if key == "pretrain_mask" else 1.0)
+        parted[key] = torch.cat([value[..., :1], gap, value[..., 1:]], -1)
+    plain, other = credited(name, tensors, hyper), credited(name, parted, hyper)
+    kept = [0, 3, 4, 5, 6]
+    torch.testing.assert_close(other["advantage"][..., kept], plain["advantage"], rtol=1e-10, atol=1e-12)
+    assert not other["advantage"][..., 1:3].any()
+    torch.testing.assert_close(loss(name, other, hyper).value(), loss(name, plain, hyper).value())
+
+
+@every_row
 def test_extreme_ratios_stay_finite(name: str, hyper: dict[str, Any]) -> None:
     for size in (40.0, 1e4):
         tensors = batch()

@@ -12,6 +12,7 @@ Source: Schulman 2020, "Approximating KL divergence".
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -79,14 +80,18 @@ def kl_in_reward(
         kl_target: divergence of a response that a controller steers to, in nats, above 0.
         kl_horizon: responses over which the proportional controller acts, above 0; higher is slower.
 
+    Raises:
+        ValueError: the estimator is `full`, which `full_kl_in_reward` takes.
+
     Source: Ziegler et al. 2019, "Fine-tuning language models from human preferences" (arXiv:1909.08593), section 2.2;
     doubling: Schulman et al. 2017 (arXiv:1707.06347), section 4.
     """
+    if kl_reward_estimator == "full":
+        raise ValueError("the full divergence is no estimate from sampled tokens: full_kl_in_reward")
     ratio = token_log_ratio(behaviour, reference).masked_fill(mask == 0, 0.0)
     price = {"k1": ratio, "abs": ratio.abs(), "k2": 0.5 * ratio.square()}[kl_reward_estimator]
-    return _paid(
-        token_reward, price, seq_sum(ratio, mask), mask, state, kl_reward, kl_controller, kl_target, kl_horizon
-    )
+    controller = _Controller(kl_reward, kl_controller, kl_target, kl_horizon)
+    return controller.paid(token_reward, price, seq_sum(ratio, mask), mask, state)
 
 
 def full_kl_in_reward(
@@ -96,39 +101,37 @@ def full_kl_in_reward(
     state: Mapping[str, Tensor],
     *,
     kl_reward: NonNegative = 0.05,
-    kl_reward_estimator: RewardEstimator = "full",
     kl_controller: Controller = "fixed",
     kl_target: Positive = 6.0,
     kl_horizon: Positive = 10000.0,
 ) -> Shaped:
     """`kl_in_reward` with the whole divergence at each token in place of an estimate from the sampled one."""
-    assert kl_reward_estimator == "full"
     price = divergence.masked_fill(mask == 0, 0.0)
-    return _paid(
-        token_reward, price, seq_sum(price, mask), mask, state, kl_reward, kl_controller, kl_target, kl_horizon
-    )
+    controller = _Controller(kl_reward, kl_controller, kl_target, kl_horizon)
+    return controller.paid(token_reward, price, seq_sum(price, mask), mask, state)
 
 
-def _paid(
-    token_reward: Tensor,
-    price: Tensor,
-    of_responses: Tensor,
-    mask: Tensor,
-    state: Mapping[str, Tensor],
-    start: float,
-    controller: Controller,
-    target: float,
-    horizon: float,
-) -> Shaped:
-    answered = mask.amax(-1)
-    total, count = mean_of(of_responses, answered)
-    coefficient = state.get("kl_coefficient", total.new_tensor(start)).to(total)
-    renewed = controlled(coefficient, total / count.clamp_min(1.0), controller, target, count, horizon)
-    return Shaped(
-        {"token_reward": token_reward - coefficient * price},
-        metrics={"reward_kl": (total, count), "kl_coefficient": (coefficient, torch.ones_like(coefficient))},
-        state={} if controller == "fixed" else {"kl_coefficient": renewed},
-    )
+@dataclass(frozen=True)
+class _Controller:
+    """The price of the divergence and what moves it."""
+
+    start: float
+    rule: Controller
+    target: float
+    horizon: float
+
+    def paid(
+        self, token_reward: Tensor, price: Tensor, of_responses: Tensor, mask: Tensor, state: Mapping[str, Tensor]
+    ) -> Shaped:
+        total, count = mean_of(of_responses, mask.amax(-1))
+        coefficient = state.get("kl_coefficient", total.new_tensor(self.start)).to(total)
+        seen = total / count.clamp_min(1.0)
+        renewed = controlled(coefficient, seen, self.rule, self.target, count, self.horizon)
+        return Shaped(
+            {"token_reward": token_reward - coefficient * price},
+            metrics={"reward_kl": (total, count), "kl_coefficient": (coefficient, torch.ones_like(coefficient))},
+            state={} if self.rule == "fixed" else {"kl_coefficient": renewed},
+        )
 
 
 def controlled(

@@ -34,11 +34,6 @@ Hyper = Mapping[str, Any]
 _KNOWN = {*VOCABULARY, *CREDIT_NAMES, "loss"}
 
 
-def always(hyper: Hyper) -> bool:
-    """A part that no setting leaves out."""
-    return True
-
-
 def nonzero(name: str) -> Callable[[Hyper], bool]:
     """Whether that hyperparameter is set to something other than 0."""
     return lambda hyper: bool(hyper[name])
@@ -191,7 +186,7 @@ class BoundCredit:
     def needs(self) -> tuple[str, ...]:
         """The tensors it reads, `state` among them where numbers are carried from round to round."""
         functions = [stage.function for stage in self._stages()]
-        return _needs([*functions, self.method.estimator], made={"token_reward"}, always=("score", "scored", "valid"))
+        return _needs([*functions, self.method.estimator], ("mask", "score", "scored", "valid"))
 
     def __call__(self, tensors: Mapping[str, Any]) -> Credit:
         """The credit of a round.
@@ -233,7 +228,7 @@ class BoundObjective:
         """Exactly the tensors that the loss needs; there is nothing left to set."""
         functions = [*(stage.function for stage in self._masking()), *(part.function for part in self._parts())]
         masks = [part.mask for part in self._parts()]
-        return Signature(_needs([self.method.surrogate, *functions], always=("mask", *masks)), ())
+        return Signature(_needs([self.method.surrogate, *functions], ("mask", *masks)), ())
 
     def __call__(self, *tensors: Tensor) -> Terms:
         """The terms of a batch; the surrogate's component is the first, named `loss`."""
@@ -260,12 +255,10 @@ def _signature(function: Callable[..., Any]) -> Signature:
     return read_signature(function, _KNOWN)
 
 
-def _needs(
-    functions: Iterable[Callable[..., Any]], *, always: tuple[str, ...] = (), made: Iterable[str] = ()
-) -> tuple[str, ...]:
-    """The tensors that functions read, in the order of the vocabulary, without those that are made on the way."""
-    named = {name for function in functions for name in _signature(function).needs}
-    return tuple(name for name in VOCABULARY if name in named | set(always) - set(made))
+def _needs(functions: Iterable[Callable[..., Any]], always: Iterable[str]) -> tuple[str, ...]:
+    """The tensors of the vocabulary that functions read, in its order, and those that are needed always."""
+    named = {name for function in functions for name in _signature(function).needs} | set(always)
+    return tuple(name for name in VOCABULARY if name in named)
 
 
 def _call(function: Callable[..., Any], given: Mapping[str, Any], hyper: Hyper) -> Any:
