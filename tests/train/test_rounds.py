@@ -95,7 +95,8 @@ def of_steps(out: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("method", ["grpo", "rloo", "ppo", "dpo", "kto"])
 def test_any_objective_learns_from_its_own_answers(method: str, tiny: Path, tmp_path: Path) -> None:
-    result = train_online(settings(tiny, tmp_path / "run", objective=method), [Scored(vowels)], groups=PROMPTS)
+    config = settings(tiny, tmp_path / "run", objective=method, passes=1, prompts=6)
+    result = train_online(config, [Scored(vowels)], groups=PROMPTS)
     lines = of_steps(result.path)
     assert [line["step"] for line in lines] == list(range(1, 7))
     assert all(math.isfinite(line["loss"]) and line["grad_norm"] > 0 for line in lines)

@@ -139,11 +139,11 @@ class Rounds:
     @property
     def total(self) -> int:
         """Optimiser steps of the whole run, those included that an early end of a round leaves out."""
-        return self.rounds * self.steps_a_round
+        return self._config.steps or self.rounds * self.steps_a_round
 
     def resumable(self, taken: int) -> bool:
-        """After whole rounds."""
-        return taken % self.steps_a_round == 0
+        """After whole rounds, and at the end."""
+        return taken % self.steps_a_round == 0 or taken == self.total
 
     def epoch(self, taken: int) -> float:
         """How often each prompt has been answered, on average."""
@@ -160,8 +160,9 @@ class Rounds:
                     places = order.permutation(len(examples)) if self._parts > 1 else np.arange(len(examples))
                     parts = np.array_split(places, self._parts)
                 part = [examples[place] for place in parts[index % self._parts].tolist()]
-                if part and not self._ended:
-                    yield number * self.steps_a_round + index, part
+                step = number * self.steps_a_round + index
+                if part and not self._ended and step < self.total:
+                    yield step, part
 
     def observe(self, taken: int, result: StepResult) -> Mapping[str, float]:
         """The round's notes at its first step; a divergence beyond the limit ends the round."""
@@ -274,7 +275,7 @@ def sampled_ids(policy: Policy, group: Group) -> Encoded:
 
 def _sampled(response: Response) -> EncodedResponse:
     assert response.tokens is not None
-    return EncodedResponse(response.tokens, (True,) * len(response.tokens))
+    return EncodedResponse(response.tokens, response.trained or (True,) * len(response.tokens))
 
 
 def _sound(group: Group) -> Group:
@@ -293,7 +294,8 @@ def _sound(group: Group) -> Group:
 
 def _readable(group: Group) -> Group:
     """The Group without the numbers that only a trainer reads."""
-    return replace(group, responses=tuple(replace(one, tokens=None, logprobs=None) for one in group.responses))
+    shown = (replace(one, tokens=None, logprobs=None, trained=None) for one in group.responses)
+    return replace(group, responses=tuple(shown))
 
 
 def _behaviour(group: Group, ids: Encoded) -> Tensor:
