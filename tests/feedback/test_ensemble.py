@@ -44,8 +44,8 @@ def test_by_hand() -> None:
 
 def test_disagreement_and_what_each_says_are_kept() -> None:
     ensemble = Ensemble([Fixed("x", [(1.0, 0.0)]), Fixed("y", [(3.0, None)])])
-    (feedback,) = ensemble.feedback([GROUP])
-    assert feedback.scores == {"overall": (2.0, None), "uncertainty": (1.0, None)}
+    (feedback,) = ensemble.feedback(ensemble.each([GROUP]))
+    assert feedback.scores == {"uncertainty": (1.0, None)}
     assert feedback.meta["members"] == [["x", (1.0, 0.0)], ["y", (3.0, None)]]
     assert feedback.source == "reward_model"
 

@@ -96,7 +96,7 @@ def test_a_run_directory_stands_for_its_model(scalar: Path) -> None:
 
 def test_named_values_and_their_weighted_sum(named: Path) -> None:
     model = of_responses(named)
-    by_name = model.named(GROUPS)
+    by_name = model.by_name(model.values(GROUPS))
     assert tuple(by_name) == NAMES
     mean = [tuple((a + b) / 2 for a, b in zip(*rows, strict=True)) for rows in zip(*by_name.values(), strict=True)]
     close(model(GROUPS), mean)

@@ -75,17 +75,16 @@ class Ensemble:
             for columns in (list(zip(*rows, strict=True)) for rows in zip(*each, strict=True))
         ]
 
-    def feedback(self, groups: Sequence[Group]) -> list[Feedback]:
-        """The combined score as "overall", its "uncertainty", and in `meta` what every member says."""
-        each = self.each(groups)
+    def feedback(self, each: Sequence[Sequence[Row]]) -> list[Feedback]:
+        """The "uncertainty" of the score of each Group, and in `meta` what every member says."""
         return [
             Feedback(
                 self.source,
                 self.name,
-                scores={"overall": row, UNCERTAINTY: spread},
+                scores={UNCERTAINTY: spread},
                 meta={"members": [[member.name, rows[i]] for member, rows in zip(self.members, each, strict=True)]},
             )
-            for i, (row, spread) in enumerate(zip(self.combined(each), self.disagreement(each), strict=True))
+            for i, spread in enumerate(self.disagreement(each))
         ]
 
     def _score(self, values: Sequence[float | None]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -80,18 +80,25 @@ class RewardModel:
 
     def __call__(self, groups: Sequence[Group]) -> list[Row]:
         """The score of every response."""
+        return self.scores(self.values(groups))
+
+    def values(self, groups: Sequence[Group]) -> list[torch.Tensor]:
+        """Every value of each Group's responses, `[n,K]`, as the model gives it."""
+        batch, cut = _fitted(self.policy, groups)
+        self.cut += cut
+        found = _by_budget(self.policy, batch, self.tokens, self.policy.named_rewards)
+        return [values[: len(encoded.responses)] for encoded, values in zip(batch, found, strict=True)]
+
+    def scores(self, values: Sequence[torch.Tensor]) -> list[Row]:
+        """The scores that values `[n,K]` make."""
         head = self.policy.reward_head
         assert isinstance(head, RewardHead)
         weights = torch.tensor([self.weights.get(name, 0.0) for name in self.names])
-        rows: list[Row] = []
-        for values in self._values(groups):
-            score = values @ weights if self.weights else head.overall(values)
-            rows.append(tuple((score - self.offset).tolist()))
-        return rows
+        sums = [one @ weights if self.weights else head.overall(one) for one in values]
+        return [tuple((one - self.offset).tolist()) for one in sums]
 
-    def named(self, groups: Sequence[Group]) -> dict[str, list[Row]]:
-        """Every value of every response by name, as the model gives it."""
-        values = list(self._values(groups))
+    def by_name(self, values: Sequence[torch.Tensor]) -> dict[str, list[Row]]:
+        """Values `[n,K]` as rows, by name."""
         return {name: [tuple(one[:, k].tolist()) for one in values] for k, name in enumerate(self.names)}
 
     def normalised(self, reference: Sequence[Group]) -> RewardModel:
@@ -107,14 +114,6 @@ class RewardModel:
             )
         offset = self.offset + sum(scores) / len(scores)
         return RewardModel(self.policy, weights=self.weights, offset=offset, tokens=self.tokens, name=self.name)
-
-    def _values(self, groups: Sequence[Group]) -> Iterator[torch.Tensor]:
-        """The values of each Group's responses, `[n,K]`."""
-        batch, cut = _fitted(self.policy, groups)
-        self.cut += cut
-        found = _by_budget(self.policy, batch, self.tokens, self.policy.named_rewards)
-        for encoded, values in zip(batch, found, strict=True):
-            yield values[: len(encoded.responses)]
 
 
 class ProcessRewardModel:
@@ -144,7 +143,14 @@ class ProcessRewardModel:
 
     def __call__(self, groups: Sequence[Group]) -> list[Row]:
         """The score of every response."""
-        return [tuple(solution_score(steps, self.solution) for steps in of_group) for of_group in self.steps(groups)]
+        return self.scores(self.steps(groups))
+
+    def scores(self, steps: Sequence[Sequence[Sequence[float | None]]]) -> list[Row]:
+        """The scores that probabilities of steps make; `None` is a step that was not judged."""
+        return [
+            tuple(solution_score([one for one in of if one is not None], self.solution) for of in of_group)
+            for of_group in steps
+        ]
 
     def steps(self, groups: Sequence[Group]) -> list[StepScores]:
         """The probability that each step of each response is good."""
