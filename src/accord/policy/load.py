@@ -70,7 +70,7 @@ def load_policy(
     generator_state = torch.get_rng_state()
     torch.manual_seed(seed)
     if lora_r:
-        policy.model = _with_adapters(network, lora_r, lora_alpha, lora_dropout)
+        policy.model = with_adapters(network, lora_r, lora_alpha, lora_dropout)
     if reward:
         policy.reward_head = RewardHead.for_model(network, source)
     torch.set_rng_state(generator_state)
@@ -258,7 +258,8 @@ def _enable_checkpointing(network: Any) -> None:
         network.gradient_checkpointing_enable(settings)
 
 
-def _with_adapters(network: Any, rank: int, alpha: float | None, dropout: float) -> Any:
+def with_adapters(network: Any, rank: int, alpha: float | None, dropout: float) -> Any:
+    """A network with LoRA adapters on every linear layer but the head; `alpha` of `None` is twice the rank."""
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
