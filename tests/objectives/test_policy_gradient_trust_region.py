@@ -1,6 +1,7 @@
 """Steps within a trust region against brute force, and on a policy with parameters."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -8,19 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from accord.objectives.policy_gradient.curvature import (
+    assign,
+    conjugate_gradient,
+    difference_product,
+    flat,
+    hessian_product,
+)
 from accord.objectives.policy_gradient.trust_region import (
     Measured,
     Step,
     TrustRegion,
-    assign,
-    conjugate_gradient,
     constrained_step,
-    flat,
     free_step,
-    hessian_product,
     line_search,
     trust_region,
     trust_region_update,
+    update,
 )
 
 KL_LIMIT = 0.01
@@ -61,6 +66,14 @@ def test_products_with_the_hessian_are_the_hessians() -> None:
     hessian = torch.stack([torch.autograd.grad(entry, point, retain_graph=True)[0] for entry in first])
     vector = torch.tensor([1.0, -2.0, 0.5]).double()
     torch.testing.assert_close(product(vector), hessian @ vector + 0.5 * vector)
+
+    def gradient_at(place: Tensor) -> Tensor:
+        place = place.requires_grad_()
+        return torch.autograd.grad(value(place), place)[0]
+
+    by_difference = difference_product(gradient_at, flat(parameters).detach(), damping=0.5)
+    torch.testing.assert_close(by_difference(vector), product(vector), rtol=1e-6, atol=1e-8)
+    assert not by_difference(0.0 * vector).any()
 
 
 def test_k3_at_the_start_has_the_fisher_information_as_hessian() -> None:
@@ -158,7 +171,7 @@ def test_an_update_of_a_policy(excess: float | None) -> None:
         now: Tensor = policy(situations).log_softmax(-1)
         return (old.exp() * (old - now)).sum(-1).mean()
 
-    update = trust_region_update(
+    moved = trust_region_update(
         parameters,
         lambda: mean(advantage),
         divergence,
@@ -166,13 +179,13 @@ def test_an_update_of_a_policy(excess: float | None) -> None:
         cost=None if excess is None else lambda: mean(cost),
         excess=excess or 0.0,
     )
-    assert update.share > 0.0
-    assert float(divergence().detach()) == pytest.approx(update.after.divergence)
-    assert update.after.divergence <= 0.01
+    assert moved.share > 0.0
+    assert float(divergence().detach()) == pytest.approx(moved.after.divergence)
+    assert moved.after.divergence <= 0.01
     if excess is None or excess < 0.5:
-        assert update.after.objective > 0.0
+        assert moved.after.objective > 0.0
     else:
-        assert update.step.case == "recovery"
+        assert moved.step.case == "recovery"
     if excess is not None:
         assert float(mean(cost).detach()) <= max(-excess, 0.0) + 1e-9
 
@@ -181,14 +194,62 @@ def test_an_update_that_can_be_nothing_leaves_the_parameters() -> None:
     policy, situations, advantage, _ = bandit(2)
     parameters = list(policy.parameters())
     before = flat([parameter.detach().clone() for parameter in parameters])
-    update = trust_region_update(
+    moved = trust_region_update(
         parameters,
         lambda: (policy(situations).softmax(-1) * advantage).sum(),
         lambda: 1.0 + (policy(situations) ** 2).mean(),
         settings=trust_region(),
     )
-    assert update.share == 0.0
+    assert moved.share == 0.0
     assert torch.equal(flat([parameter.detach() for parameter in parameters]), before)
+
+
+Closures = tuple[list[nn.Parameter], Callable[[], Tensor], Callable[[], Tensor]]
+
+
+def improving() -> Closures:
+    """The parameters of a bandit, what is to rise, and the divergence from where it is now."""
+    policy, situations, advantage, _ = bandit(1)
+    old: Tensor = policy(situations).log_softmax(-1).detach()
+
+    def objective() -> Tensor:
+        share: Tensor = policy(situations).softmax(-1) - old.exp()
+        return (share * advantage).sum(-1).mean()
+
+    def divergence() -> Tensor:
+        now: Tensor = policy(situations).log_softmax(-1)
+        return (old.exp() * (old - now)).sum(-1).mean()
+
+    return list(policy.parameters()), objective, divergence
+
+
+def test_an_update_from_gradients_alone() -> None:
+    """What a loop over micro-batches can give leads to the same place."""
+    chosen = trust_region(damping=1e-3)
+    wanted, objective, divergence = improving()
+    trust_region_update(wanted, objective, divergence, settings=chosen)
+    parameters, objective, divergence = improving()
+
+    def gradient_at(place: Tensor) -> Tensor:
+        assign(parameters, place)
+        return flat(torch.autograd.grad(divergence(), parameters))
+
+    def measure() -> Measured:
+        return Measured(float(objective().detach()), float(divergence().detach()))
+
+    start = flat([parameter.detach() for parameter in parameters])
+    gradient = flat(torch.autograd.grad(objective(), parameters))
+    moved = update(
+        parameters,
+        gradient,
+        difference_product(gradient_at, start, damping=chosen.damping),
+        measure,
+        settings=chosen,
+    )
+    assert moved.before.objective == pytest.approx(0.0)
+    assert moved.share > 0.0
+    for found, other in zip(parameters, wanted, strict=True):
+        torch.testing.assert_close(found, other, rtol=1e-5, atol=1e-7)
 
 
 def test_vectors_and_parameters() -> None:

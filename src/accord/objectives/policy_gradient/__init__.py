@@ -7,7 +7,7 @@
 - `responses`, `groups`, `several`, `actor_critic`, `lagrangian`: credits; `shaping` and `kl` change rewards before;
 - `surrogates` and `denominators`: the loss of the policy; `kl` and `critics`: further parts of it; `watch`: metrics;
 - `method`: how a row is put together; `parts`: what all rows share; `methods` and `*_methods`: the rows;
-- `trust_region`: steps of TRPO and of constrained policy optimisation;
+- `trust_region` and `curvature`: steps of TRPO and of constrained policy optimisation;
 - `mixture`: guides and ensembles; `scalarise`: several scores as one.
 """
 

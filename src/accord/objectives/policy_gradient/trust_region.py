@@ -16,9 +16,13 @@ import torch
 from torch import Tensor
 
 from accord.objectives.hyperparameters import NonNegative, Positive, Range
-
-Product = Callable[[Tensor], Tensor]
-"""From a vector to the Hessian times it."""
+from accord.objectives.policy_gradient.curvature import (
+    Product,
+    assign,
+    conjugate_gradient,
+    flat,
+    hessian_product,
+)
 
 Case = Literal["free", "boundary", "recovery"]
 
@@ -96,53 +100,6 @@ class Update:
     share: float
     before: Measured
     after: Measured
-
-
-def conjugate_gradient(product: Product, target: Tensor, *, iterations: int, tolerance: float = 1e-10) -> Tensor:
-    """Solve `H x = target` for a positive definite H that is known by its products with vectors.
-
-    Exact after as many iterations as H has distinct eigenvalues.
-
-    >>> conjugate_gradient(lambda x: torch.tensor([2.0, 1.0]) * x, torch.tensor([1.0, 0.5]), iterations=10)
-    tensor([0.5000, 0.5000])
-    """
-    solution = torch.zeros_like(target)
-    residual = target.clone()
-    direction = target.clone()
-    size = residual @ residual
-    for _ in range(iterations):
-        if size <= tolerance**2:
-            break
-        image = product(direction)
-        length = size / (direction @ image)
-        solution = solution + length * direction
-        residual = residual - length * image
-        renewed = residual @ residual
-        direction = residual + renewed / size * direction
-        size = renewed
-    return solution
-
-
-def hessian_product(value: Tensor, parameters: Sequence[Tensor], *, damping: float = 0.0) -> Product:
-    """Products with the Hessian of `value` plus `damping` times the identity, by two backward passes.
-
-    Of the divergence between the policy before the step and the policy now, the Hessian at the start is the Fisher
-    information. From sampled tokens use k3, :math:`q - 1 - \\log q`: its Hessian there is the mean outer product of the
-    tokens' scores, never negative.
-
-    Args:
-        value: scalar with a graph that can be differentiated twice.
-        parameters: what it depends on.
-        damping: at least 0.
-    """
-    gradient = flat(torch.autograd.grad(value, parameters, create_graph=True, materialize_grads=True))
-
-    def product(vector: Tensor) -> Tensor:
-        along = gradient @ vector
-        second = torch.autograd.grad(along, parameters, retain_graph=True, materialize_grads=True)
-        return flat(second).detach() + damping * vector
-
-    return product
 
 
 def free_step(gradient: Tensor, product: Product, *, kl_limit: float, iterations: int) -> Step:
@@ -231,6 +188,52 @@ def line_search(
     return 0.0, before
 
 
+def update(
+    parameters: Sequence[Tensor],
+    gradient: Tensor,
+    product: Product,
+    measure: Callable[[], Measured],
+    *,
+    settings: TrustRegion,
+    cost_gradient: Tensor | None = None,
+    excess: float = 0.0,
+) -> Update:
+    """Move the parameters by one step within the trust region, in place.
+
+    Args:
+        parameters: what is moved.
+        gradient: of what is to rise, in the order of `flat`.
+        product: products with the Hessian of the divergence, damping included.
+        measure: objective, divergence and cost with the parameters as they stand.
+        settings: bound and lengths.
+        cost_gradient: of the cost; None sets no limit.
+        excess: the mean cost less its limit at the start.
+    """
+    start = flat([parameter.detach() for parameter in parameters])
+    if cost_gradient is None:
+        step = free_step(gradient, product, kl_limit=settings.kl_limit, iterations=settings.iterations)
+    else:
+        step = constrained_step(
+            gradient,
+            cost_gradient,
+            product,
+            excess=excess,
+            kl_limit=settings.kl_limit,
+            iterations=settings.iterations,
+        )
+    # Products by differences move the parameters.
+    assign(parameters, start)
+    before = measure()
+
+    def measure_at(share: float) -> Measured:
+        assign(parameters, start + share * step.vector)
+        return measure()
+
+    share, after = line_search(measure_at, before, settings=settings, excess=excess, case=step.case)
+    assign(parameters, start + share * step.vector)
+    return Update(step, share, before, after)
+
+
 def trust_region_update(
     parameters: Sequence[Tensor],
     objective: Callable[[], Tensor],
@@ -240,7 +243,7 @@ def trust_region_update(
     cost: Callable[[], Tensor] | None = None,
     excess: float = 0.0,
 ) -> Update:
-    """Move the parameters by one step within the trust region, in place.
+    """`update` for functions whose graph fits into memory and can be differentiated twice.
 
     Args:
         parameters: what is moved.
@@ -250,50 +253,20 @@ def trust_region_update(
         cost: the expected cost advantage, a scalar with gradient; None sets no limit.
         excess: the mean cost less its limit at the start.
     """
-    gradient, value = _gradient(objective, parameters)
-    product = hessian_product(divergence(), parameters, damping=settings.damping)
-    if cost is None:
-        step = free_step(gradient, product, kl_limit=settings.kl_limit, iterations=settings.iterations)
-        before = Measured(value, 0.0)
-    else:
-        cost_gradient, cost_value = _gradient(cost, parameters)
-        step = constrained_step(
-            gradient,
-            cost_gradient,
-            product,
-            excess=excess,
-            kl_limit=settings.kl_limit,
-            iterations=settings.iterations,
-        )
-        before = Measured(value, 0.0, cost_value)
-    start = flat([parameter.detach() for parameter in parameters])
 
     @torch.no_grad()
-    def measure(share: float) -> Measured:
-        assign(parameters, start + share * step.vector)
-        paid = 0.0 if cost is None else float(cost())
-        return Measured(float(objective()), float(divergence()), paid)
+    def measure() -> Measured:
+        return Measured(float(objective()), float(divergence()), 0.0 if cost is None else float(cost()))
 
-    share, after = line_search(measure, before, settings=settings, excess=excess, case=step.case)
-    with torch.no_grad():
-        assign(parameters, start + share * step.vector)
-    return Update(step, share, before, after)
+    def gradient(function: Callable[[], Tensor]) -> Tensor:
+        return flat(torch.autograd.grad(function(), parameters, materialize_grads=True)).detach()
 
-
-def flat(tensors: Sequence[Tensor]) -> Tensor:
-    """All numbers of the tensors as one vector."""
-    return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def assign(parameters: Sequence[Tensor], vector: Tensor) -> None:
-    """Write a vector into the parameters, in the order of `flat`."""
-    place = 0
-    for parameter in parameters:
-        size = parameter.numel()
-        parameter.copy_(vector[place : place + size].view_as(parameter))
-        place += size
-
-
-def _gradient(function: Callable[[], Tensor], parameters: Sequence[Tensor]) -> tuple[Tensor, float]:
-    value = function()
-    return flat(torch.autograd.grad(value, parameters, materialize_grads=True)).detach(), float(value.detach())
+    return update(
+        parameters,
+        gradient(objective),
+        hessian_product(divergence(), parameters, damping=settings.damping),
+        measure,
+        settings=settings,
+        cost_gradient=None if cost is None else gradient(cost),
+        excess=excess,
+    )
