@@ -206,6 +206,50 @@ def test_top_p_reports_the_distribution_it_drew_from(llama: Any) -> None:
     assert first == [answer.tokens for (answer,) in run(llama, temperature=0, max_tokens=10, stops=())]
 
 
+def test_top_k_draws_among_the_most_likely(llama: Any) -> None:
+    for prompt, (answer,) in zip(PROMPTS, run(llama, top_k=2, max_tokens=20, stops=()), strict=True):
+        ids = torch.tensor([[*prompt, *answer.tokens]])
+        with torch.no_grad():
+            likely, tokens = llama(ids).logits[0, len(prompt) - 1 : -1].log_softmax(-1).topk(2)
+        place = (tokens == torch.tensor(answer.tokens)[:, None]).long()
+        assert (place.sum(1) == 1).all()
+        expected = (likely - likely.logsumexp(1, keepdim=True)).gather(1, place.argmax(1, keepdim=True))[:, 0]
+        torch.testing.assert_close(torch.tensor(answer.logprobs), expected, atol=1e-4, rtol=0)
+    (one,), (same,) = (
+        run(llama, max_tokens=6, stops=(), **settings)[0] for settings in ({"top_k": 1}, {"temperature": 0})
+    )
+    assert one.tokens == same.tokens
+
+
+def test_an_answer_ends_with_a_stop_text(llama: Any) -> None:
+    free = run(llama, n=3, max_tokens=40, stops=())
+    texts = ("e", "ab", "\x01")
+
+    def decode(tokens: list[int]) -> str:
+        return bytes(token % 256 for token in tokens).decode("latin-1")
+
+    stopped = sample(
+        llama,
+        PROMPTS,
+        n=3,
+        sampling=Sampling(max_tokens=40, stop=texts),
+        stop_ids=(),
+        pad_id=PAD,
+        decode=decode,
+    )
+    early = 0
+    for answers, whole in zip(stopped, free, strict=True):
+        for answer, full in zip(answers, whole, strict=True):
+            assert full.tokens[: len(answer.tokens)] == answer.tokens
+            text = decode(list(answer.tokens))
+            assert answer.finished == any(text.endswith(stop) for stop in texts)
+            assert not any(stop in text[:-1] for stop in texts)
+            early += answer.finished
+    assert early > 0
+    with pytest.raises(TypeError, match="decode"):
+        run(llama, stop=("x",))
+
+
 def test_an_answer_ends_at_the_longest_sequence(tmp_path: Path) -> None:
     directory = tiny_model(tmp_path, "gpt2", n_positions=40)
     model: Any = AutoModelForCausalLM.from_pretrained(directory)
@@ -239,6 +283,8 @@ def test_mistakes_are_named(llama: Any, tmp_path: Path) -> None:
         ({"temperature": float("nan")}, "--temperature"),
         ({"top_p": 0}, "--top-p"),
         ({"top_p": 1.1}, "--top-p"),
+        ({"top_k": 0}, "--top-k"),
+        ({"stop": ("a", "")}, "--stop"),
         ({"max_tokens": 0}, "--max-tokens"),
         ({"seed": -1}, "--seed"),
     ],

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accord.policy.draw import draw, greedy, nucleus
+from accord.policy.draw import draw, greedy, most_likely, nucleus
 
 
 @settings(max_examples=30)
@@ -53,6 +53,12 @@ def test_nucleus_keeps_the_smallest_set_that_reaches_the_mass() -> None:
     logits = torch.log(torch.tensor([[0.1, 0.5, 0.15, 0.25], [0.97, 0.01, 0.01, 0.01]]))
     assert torch.isfinite(nucleus(logits, 0.6)).tolist() == [[False, True, False, True], [True, False, False, False]]
     assert torch.isfinite(nucleus(logits, 0.4)).sum(1).tolist() == [1, 1]
+
+
+def test_the_most_likely_tokens_are_kept_with_their_equals() -> None:
+    logits = torch.tensor([[3.0, 1.0, 2.0, 2.0], [0.0, 4.0, 5.0, 1.0]])
+    assert torch.isfinite(most_likely(logits, 2)).tolist() == [[True, False, True, True], [False, True, True, False]]
+    assert torch.equal(most_likely(logits, 9), logits)
 
 
 def test_greedy_takes_the_most_likely() -> None:

@@ -24,8 +24,11 @@ def sample(
     n: int = 1,
     temperature: float = 1.0,
     top_p: float = 1.0,
+    top_k: int | None = None,
+    stop: Several = (),
     max_tokens: int = 128,
     seed: int = 0,
+    check: Switch = False,
     out: str | None = None,
     dtype: Dtype = "fp32",
     device: str | None = None,
@@ -43,8 +46,11 @@ def sample(
         n: answers a prompt.
         temperature: divides the logits; 0 takes the most likely token.
         top_p: draw among the most likely tokens that together have this probability.
+        top_k: draw among so many most likely tokens; all if not given.
+        stop: texts that end an answer, which keeps them.
         max_tokens: longest answer in tokens.
         seed: the same seed draws the same answers.
+        check: score the answers with the trainer as well, and say how far its log-probabilities are.
         out: write Groups to this JSONL file instead of showing the answers.
         dtype: compute precision.
         device: torch device; default CUDA if there is one, else the CPU.
@@ -53,13 +59,19 @@ def sample(
     """
     if n < 1 or (limit is not None and limit < 1):
         raise ConfigError("must be 1 or more", where="--n" if n < 1 else "--limit")
+    if check and (top_p < 1 or top_k is not None):
+        raise ConfigError(
+            "cannot be combined with --top-p or --top-k",
+            where="--check",
+            mend="They draw from a cut distribution, whose log-probabilities no trainer has.",
+        )
     from accord.policy.sample import Sampling
 
-    sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, seed=seed)
+    sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, stop=stop, max_tokens=max_tokens, seed=seed)
     groups = prompts_of(prompts, data, columns, command="sample")[:limit]
 
     from accord.policy.load import load_policy
-    from accord.rollout import progress_bar, rollout
+    from accord.rollout import progress_bar, rollout, sampler_gap
 
     policy = load_policy(model, dtype=dtype, device=device, chat=chat, trust_remote_code=trust_remote_code)
     policy.version = policy.fingerprint()
@@ -71,6 +83,13 @@ def sample(
     else:
         count = write_groups(out, answered)
         screen.print(f"{count} groups of {n}: {out}", soft_wrap=True)
+    if check:
+        gap = sampler_gap(policy, answered, temperature=temperature)
+        screen.print(
+            f"sampler and trainer differ by {gap.mean:.1e} nats a token on average and by {gap.largest:.1e} at most, "
+            f"over {gap.tokens:,} tokens (divergence k1 {gap.k1:.1e}, k3 {gap.k3:.1e})",
+            soft_wrap=True,
+        )
     return 0
 
 

@@ -60,6 +60,12 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
     return logits.masked_fill(excluded, float("-inf"))
 
 
+def most_likely(logits: Tensor, count: int) -> Tensor:
+    """Exclude all but the `count` most likely tokens; those as likely as the last of them stay as well."""
+    least = logits.topk(min(count, logits.shape[1]), dim=1).values[:, -1:]
+    return logits.masked_fill(logits < least, float("-inf"))
+
+
 def greedy(logits: Tensor) -> tuple[Tensor, Tensor]:
     """The most likely token of each row, `[N]`, and its log-probability under softmax(logits), `[N]` float32."""
     tokens = logits.argmax(1)

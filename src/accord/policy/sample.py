@@ -17,8 +17,9 @@ from torch import Tensor
 from accord.errors import ConfigError, ModelError, NumericsError
 from accord.policy.cascade import CascadeDecoder, reach
 from accord.policy.decoding import CachedDecoder, Decoder, Network, PlainDecoder, evaluating
-from accord.policy.draw import draw, greedy, nucleus
+from accord.policy.draw import draw, greedy, most_likely, nucleus
 from accord.policy.packed import packed_linears
+from accord.policy.stops import Decode, Stops
 
 BATCH_TOKENS = 32768
 """Prompt and response tokens that are held in the cache at once."""
@@ -42,12 +43,16 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         temperature: divides the logits; 0 takes the most likely token.
         top_p: draw among the most likely tokens that together have this probability.
+        top_k: draw among so many most likely tokens, before `top_p`; all if `None`.
+        stop: an answer also ends with the token that completes one of these texts, which stays part of it.
         max_tokens: longest answer; an answer that reaches it counts as unfinished.
         seed: the same seed draws the same answers.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    top_k: int | None = None
+    stop: tuple[str, ...] = ()
     max_tokens: int = 128
     seed: int = 0
 
@@ -55,6 +60,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
         for flag, value, fits, allowed in (
             ("--temperature", self.temperature, 0 <= self.temperature < float("inf"), "0 (greedy) or more"),
             ("--top-p", self.top_p, 0 < self.top_p <= 1, "more than 0 and at most 1"),
+            ("--top-k", self.top_k, self.top_k is None or self.top_k >= 1, "at least 1"),
+            ("--stop", "an empty text", all(self.stop), "texts of at least one character"),
             ("--max-tokens", self.max_tokens, self.max_tokens >= 1, "at least 1"),
             ("--seed", self.seed, self.seed >= 0, "0 or more"),
         ):
@@ -68,8 +75,9 @@ class Sampled(msgspec.Struct, frozen=True):
     Attributes:
         tokens: the ids, the stop token included where one was drawn.
         logprobs: log-probability of each token under the distribution it was drawn from: the softmax of the logits
-            over the temperature, renormalised over the kept tokens under `top_p`; at temperature 0 that of the logits.
-        finished: whether it ends in a stop token.
+            over the temperature, renormalised over the kept tokens under `top_p` and `top_k`; at temperature 0 that of
+            the logits.
+        finished: whether it ends in a stop token or a stop text.
     """
 
     tokens: tuple[int, ...]
@@ -85,6 +93,7 @@ def sample(
     sampling: Sampling,
     stop_ids: Sequence[int],
     pad_id: int,
+    decode: Decode | None = None,
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress | None = None,
     name_of: Callable[[int], str] = "prompt {}".format,
@@ -99,6 +108,7 @@ def sample(
         sampling: how to draw.
         stop_ids: an answer ends with the first of these.
         pad_id: fills rows of different lengths; never seen by the model's attention.
+        decode: token ids to text; needed for stop texts.
         batch_tokens: bound on prompt plus response tokens in a batch; memory, not results, depends on it.
         progress: told how many answers are finished.
         name_of: what errors call the prompt of an index.
@@ -110,12 +120,15 @@ def sample(
         ModelError: a prompt is empty or leaves no room for an answer; names it.
         NumericsError: the logits are not finite numbers; names the prompt.
     """
+    if sampling.stop and decode is None:
+        raise TypeError("stop texts need `decode`")
+    stops = Stops(stop_ids, sampling.stop, decode)
     answers: dict[Row, Sampled] = {}
     with evaluating(model), packed_linears(model):
         network = Network(model)
         room = _room(prompts, sampling.max_tokens, network.limit, name_of)
         for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
-            batch = _Batch(network, prompts, rows, room, sampling, stop_ids, pad_id)
+            batch = _Batch(network, prompts, rows, room, sampling, stops, pad_id)
             for row, answer in batch.run(name_of):
                 answers[row] = answer
                 if progress is not None:
@@ -133,13 +146,12 @@ class _Batch:
         rows: list[Row],
         room: list[int],
         sampling: Sampling,
-        stop_ids: Sequence[int],
+        stops: Stops,
         pad_id: int,
     ) -> None:
-        self._prompts, self._rows, self._sampling = prompts, rows, sampling
+        self._prompts, self._rows, self._sampling, self._stops = prompts, rows, sampling, stops
         self._limits = torch.tensor([room[prompt] for prompt, _ in rows], device=network.device)
         self._decoder = self._fastest(network, pad_id)
-        self._stops = torch.tensor(list(stop_ids), dtype=torch.long, device=network.device)
 
     def run(self, name_of: Callable[[int], str]) -> Iterator[tuple[Row, Sampled]]:
         """Decode to the end; rows come as they end."""
@@ -158,7 +170,7 @@ class _Batch:
             drawn, drawn_logprobs = self._draw(logits, uniforms[rows, step])
             self._check(drawn_logprobs, rows, name_of)
             tokens[rows, step], logprobs[rows, step] = drawn, drawn_logprobs
-            stopped, full = torch.isin(drawn, self._stops), self._limits[rows] == step + 1
+            stopped, full = self._stops.at_end(tokens[rows, : step + 1]), self._limits[rows] == step + 1
             ended = going & (stopped | full)
             if bool(ended.any()):
                 yield from self._collect(rows[ended], stopped[ended], tokens, logprobs, step + 1)
@@ -183,12 +195,14 @@ class _Batch:
         return CachedDecoder(network, pad_id)
 
     def _draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
-        temperature, top_p = self._sampling.temperature, self._sampling.top_p
-        if temperature == 0:
+        sampling = self._sampling
+        if sampling.temperature == 0:
             return greedy(logits)
-        if temperature != 1:
-            logits = logits / temperature
-        return draw(nucleus(logits, top_p) if top_p < 1 else logits, uniforms)
+        if sampling.temperature != 1:
+            logits = logits / sampling.temperature
+        if sampling.top_k is not None:
+            logits = most_likely(logits, sampling.top_k)
+        return draw(nucleus(logits, sampling.top_p) if sampling.top_p < 1 else logits, uniforms)
 
     def _check(self, logprobs: Tensor, rows: Tensor, name_of: Callable[[int], str]) -> None:
         wrong = ~torch.isfinite(logprobs)

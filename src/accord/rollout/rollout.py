@@ -42,6 +42,7 @@ def rollout(
             sampling=sampling,
             stop_ids=renderer.stop_ids,
             pad_id=renderer.pad_id,
+            decode=renderer.decode,
             progress=progress,
             name_of=lambda index: str(groups[index].origin or groups[index].id or f"prompt {index}"),
         )
