@@ -84,12 +84,13 @@ def fit(
 
 
 def _cut(response: Response, cut: EncodedResponse) -> Response:
-    """A response whose sampled tokens and log-probabilities end where its encoding is cut."""
+    """A response whose sampled tokens, and what is said of them, end where its encoding is cut."""
     length = len(cut.tokens)
     return replace(
         response,
         tokens=None if response.tokens is None else cut.tokens,
         logprobs=None if response.logprobs is None else response.logprobs[:length],
+        trained=None if response.trained is None else response.trained[:length],
         finished=False,
     )
 

@@ -156,6 +156,9 @@ class Renderer:
         return hashlib.blake2b(json.dumps([state, rest], sort_keys=True).encode(), digest_size=16).hexdigest()
 
     def _response(self, group: Group, response: Response) -> EncodedResponse:
+        sampled = self._sampled(group, response)
+        if sampled is not None:
+            return sampled
         if not self._is_chat(group.prompt):
             if response.context:
                 raise _at(group.origin, "a response of several turns follows a plain-text prompt; pass --chat on")
@@ -164,6 +167,23 @@ class Renderer:
         if not response.context:
             return self._answer(group.prompt, response, lead=turns.lead, anchor=turns.anchor, turns=turns)
         return self._conversation(group, response, turns)
+
+    def _sampled(self, group: Group, response: Response) -> EncodedResponse | None:
+        """An answer that took turns while it was sampled, if its last turn reads as its text."""
+        if response.tokens is None or response.trained is None:
+            return None
+        tokens, trained = response.tokens, response.trained
+        if len(trained) != len(tokens):
+            raise _at(
+                group.origin, f"a response has {len(tokens)} tokens but says of {len(trained)} whether to train them"
+            )
+        end = max((place + 1 for place, own in enumerate(trained) if own), default=0)
+        begin = max((place + 1 for place, own in enumerate(trained[:end]) if not own), default=0)
+        last = tokens[begin:end]
+        if last and not self._reads_as(last, response.text, group.prompt):
+            return None
+        steps = self._steps_of_sampled(last, response, group.prompt)
+        return EncodedResponse(tokens, trained, tuple(begin + place for place in steps))
 
     def _conversation(self, group: Group, response: Response, turns: TurnFormat) -> EncodedResponse:
         """A response of several turns: its assistant turns trained, all else context."""

@@ -33,7 +33,10 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
             are trained like `text`; all other turns are context.
         tokens: the sampled token ids, end-of-sequence included where it was sampled. Present only on responses that
             a policy sampled; they are never tokenised again.
-        logprobs: log-probability of each of `tokens` under the policy that sampled it, at the sampling temperature.
+        logprobs: log-probability of each of `tokens` under the policy that sampled it, at the sampling temperature;
+            0.0 for tokens it did not sample.
+        trained: which of `tokens` are trained; `None` for all. An answer that took turns with an environment holds the
+            environment's turns as tokens that are not.
         finished: whether sampling ended by itself; `False` when it hit the length limit. A recorded answer that
             was not sampled counts as finished.
         version: the version (weights fingerprint or step) of the policy that sampled it.
@@ -46,6 +49,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True):
     context: tuple[Message, ...] = ()
     tokens: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
+    trained: tuple[bool, ...] | None = None
     finished: bool = True
     version: str | None = None
     steps: tuple[int, ...] = ()

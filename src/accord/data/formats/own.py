@@ -40,6 +40,8 @@ def _faults(group: Group) -> Iterator[str]:
     for index, response in enumerate(group.responses):
         if response.logprobs is not None and len(response.logprobs) != len(response.tokens or ()):
             yield f"response {index} has {len(response.logprobs)} log-probabilities for its tokens"
+        if response.trained is not None and len(response.trained) != len(response.tokens or ()):
+            yield f"response {index} says of {len(response.trained)} tokens whether they are trained, not of its own"
         bounds = (0, *response.steps, len(response.text) + 1)
         if any(start >= end for start, end in pairwise(bounds)):
             yield f"the steps of response {index} end at {list(response.steps)}, not in order within its text"
