@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,6 +13,7 @@ from accord.errors import ConfigError
 from accord.feedback.rlvr import RLVR
 from accord.feedback.server_reward import ServerReward
 from accord.feedback.spec import REWARDS, options_by_name, parse, parse_one
+from accord.feedback.verifiers import constraints
 from accord.record import Group, Response
 
 GROUP = Group("p", (Response("It is 42.0"), Response("41", finished=False)), answer="42")
@@ -100,6 +102,13 @@ def test_every_reward_says_what_it_does() -> None:
     for name, (sentence, options) in listed.items():
         assert sentence, name
         assert all(option.help for option in options), name
+
+
+def test_the_page_names_every_reward_and_kind_of_constraint() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "rewards.md").read_text(encoding="utf-8")
+    kinds = [struct.__struct_config__.tag for struct in get_args(constraints.AnyConstraint)]
+    for name in [*REWARDS, *kinds]:
+        assert f"`{name}`" in page, name
 
 
 def test_no_torch_is_loaded() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from accord.feedback.rlvr import rlvr
 from accord.feedback.verifiers.answers import choice, exact, numeric
-from accord.feedback.verifiers.extract import as_number, boxed, fenced, last_number, marked, normalised
+from accord.feedback.verifiers.extract import as_number, boxed, fenced, last_number, marked, normalised, stated_number
 
 ANSWER_WORDS = st.lists(
     st.sampled_from(
@@ -70,6 +70,39 @@ def test_last_number(text: str, number: float | None) -> None:
 )
 def test_marked_answer(text: str, answer: str | None) -> None:
     assert marked(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5", 5),
+        ("$5.00", 5),
+        (r"\$5", 5),
+        (r"5\%", 5),
+        (r"x = 5", 5),
+        ("5 apples", 5),
+        ("2 + 3 = 5.", 5),
+        (r"5 \text{ cm}^2", None),
+        (r"5\text{ cm}", 5),
+        (r"90^\circ", 90),
+        (r"90^{\circ}", 90),
+        (r"\frac{1}{2}", 0.5),
+        (r"2\sqrt{2}", None),
+        ("sqrt(2)", None),
+        ("10^3", None),
+        (r"3\pi", None),
+        ("x", None),
+    ],
+)
+def test_stated_number(text: str, number: float | None) -> None:
+    assert stated_number(text) == number
+
+
+def test_a_part_of_an_expression_is_no_number() -> None:
+    assert numeric(r"\boxed{3\sqrt{2}}", 2) == 0.0
+    assert numeric(r"The answer is 3\sqrt{2}.", 2) == 0.0
+    assert numeric("2", r"\sqrt{2}") is None
+    assert numeric("The answer is below.\n2", 2) == 1.0
 
 
 def test_a_fence_of_the_language_comes_first() -> None:
@@ -164,7 +197,7 @@ def test_extractors_take_any_text(text: str) -> None:
     for function in (boxed, marked, normalised, fenced):
         found = function(text)
         assert found is None or isinstance(found, str)
-    for number in (last_number(text), as_number(text)):
+    for number in (last_number(text), as_number(text), stated_number(text)):
         assert number is None or math.isfinite(number)
 
 

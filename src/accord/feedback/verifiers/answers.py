@@ -9,7 +9,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from accord.feedback.verifiers.extract import as_number, boxed, last_number, marked, normalised
+from accord.feedback.verifiers.extract import (
+    as_number,
+    boxed,
+    last_number,
+    marked,
+    normalised,
+    stated_number,
+)
 
 Where = Literal["whole", "marked", "anywhere"]
 Found = Literal["auto", "boxed", "last"]
@@ -43,7 +50,8 @@ def exact(response: str, answer: Any, *, where: Where = "whole") -> float | None
 def numeric(response: str, answer: Any, *, tolerance: Tolerance = 1e-12, found: Found = "auto") -> float | None:
     r"""Whether the number in the response is the answer's: |x - y| <= tolerance * max(1, |x|, |y|).
 
-    Misses: what `last_number` misses, above all decimal commas. 0.333 is not 1/3 at the default tolerance.
+    A ground truth that is an expression (`\sqrt{8}`) is missing here; `math` reads it. Misses: what `last_number`
+    misses, above all decimal commas. 0.333 is not 1/3 at the default tolerance.
 
     Args:
         tolerance: absolute for numbers below 1, relative above.
@@ -109,9 +117,12 @@ def _gold_number(answer: Any) -> float | None:
 def _given_number(response: str, found: Found) -> float | None:
     if found == "last":
         return last_number(response)
-    answer = boxed(response) if found == "boxed" else marked(response)
-    number = None if answer is None else last_number(answer)
-    return number if number is not None or found == "boxed" else last_number(response)
+    box = boxed(response)
+    if box is not None or found == "boxed":
+        return None if box is None else stated_number(box)
+    text = marked(response)
+    # "The answer is below: ..." marks no answer; an expression that is no number is one, and a wrong one.
+    return stated_number(text) if text is not None and any(map(str.isdigit, text)) else last_number(response)
 
 
 def _gold_letter(answer: Any, letters: str) -> str | None:

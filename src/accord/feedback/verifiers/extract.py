@@ -21,6 +21,8 @@ _DECIMAL = rf"[-+]?(?:{_DIGITS})(?:[eE][-+]?\d{{1,4}}(?![\w.]))?"
 _FRACTION = r"[-+]?\\[dt]?frac\s?\{\s?[-+]?\d+(?:\.\d+)?\s?\}\s?\{\s?[-+]?\d+(?:\.\d+)?\s?\}"
 _NUMBER = re.compile(rf"{_FRACTION}|{_DECIMAL}(?:\s?/\s?\d+(?:\.\d+)?)?")
 _PART = re.compile(_DECIMAL)
+_DECORATION = re.compile(r"\\(?:text|mathrm|mbox)\s?\{[^{}]*\}|\^\s?\{?\s?\\circ\s?\}?|\\[$%]|\\(?=\s|$)")
+_EXPRESSION = re.compile(r"[\\^]|\bsqrt\b")
 _SIGNS = str.maketrans({"−": "-", "–": "-", "⁄": "/", "\u00a0": " ", "\u202f": " "})
 
 
@@ -72,10 +74,19 @@ def last_number(text: str) -> float | None:
     return None
 
 
+def stated_number(text: str) -> float | None:
+    r"""The number that a short text states: the last one after its last `=`; `None` where it is part of an expression.
+
+    `5`, `$5.00`, `x = 5`, `5 apples`, `5\%` and `90^\circ` state one; `2\sqrt{2}`, `10^3` and `3\pi` do not.
+    """
+    text = _DECORATION.sub(" ", _plain(text[:1000])).rpartition("=")[2]
+    rest = _NUMBER.sub(" ", text)
+    return None if _EXPRESSION.search(rest) else last_number(text)
+
+
 def as_number(text: str) -> float | None:
-    """The number that a short text consists of, signs of currency, percent and units aside; else `None`."""
-    found = list(_NUMBER.finditer(_plain(text[:1000])))
-    return _value(found[0][0]) if len(found) == 1 else None
+    """The number that a short text states, where it is the only one in it."""
+    return stated_number(text) if len(_NUMBER.findall(_plain(text[:1000]))) == 1 else None
 
 
 def normalised(text: str) -> str:
