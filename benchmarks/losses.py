@@ -34,13 +34,14 @@ CAPTION = (
 
 @dataclass(frozen=True)
 class Batch:
-    """Pairs, the preferred response first: log-probabilities `[N,2,T]`, their mask, and rewards `[N,2]`."""
+    """Pairs, the preferred response first: log-probabilities and collisions `[N,2,T]`, mask, rewards `[N,2]`."""
 
     policy: Tensor
     reference: Tensor
     mask: Tensor
     reward: Tensor
     mismatched: tuple[Tensor, Tensor]
+    collision: Tensor
 
 
 Oracle = Callable[[Batch], Tensor]
@@ -63,14 +64,20 @@ class StandIn(nn.Module):
 
     is_gradient_checkpointing = False
 
-    def __init__(self, rows: Tensor, mismatched: Tensor) -> None:
+    def __init__(self, rows: Tensor, mismatched: Tensor, collision: Tensor | None = None) -> None:
         super().__init__()
-        self.rows, self.mismatched = rows, mismatched
+        self.rows, self.mismatched, self.collision = rows, mismatched, collision
 
     def forward(self, *, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         logprobs = self.mismatched if bool(input_ids.any()) else self.rows
         nothing = torch.zeros_like(logprobs)
-        return SimpleNamespace(log_probs=logprobs, entropy=nothing, mean_logits=nothing, is_top1=nothing > 0)
+        return SimpleNamespace(
+            log_probs=logprobs,
+            entropy=nothing,
+            mean_logits=nothing,
+            is_top1=nothing > 0,
+            log_sum_sq_probs=self.collision,
+        )
 
 
 def _same(value: Any) -> Any:
@@ -116,7 +123,7 @@ def from_dpo(*losses: str, weights: tuple[float, ...] = (1.0,), **settings: Any)
     } | settings
 
     def loss(batch: Batch) -> Tensor:
-        model = StandIn(rows_of(batch.policy * batch.mask), batch.mismatched[0])
+        model = StandIn(rows_of(batch.policy * batch.mask), batch.mismatched[0], rows_of(batch.collision))
         reference = StandIn(rows_of(batch.reference * batch.mask), batch.mismatched[1])
         made_trainer = trainer(
             DPOTrainer, model=model, ref_model=reference, loss_types=list(losses), loss_weights=list(weights), **made
@@ -212,6 +219,7 @@ CASES = (
         from_dpo("sigmoid", f_divergence_type="alpha_divergence", f_alpha_divergence_coef=0.7),
         dtype=torch.float32,
     ),
+    Case("wpo", {}, "DPO sigmoid, use_weighting", from_dpo("sigmoid", use_weighting=True)),
     Case("aot", {"label_smoothing": 0.1}, "DPO aot", from_dpo("aot", label_smoothing=0.1)),
     Case("bco", {}, "DPO bco_pair (no threshold), a sum of two responses, halved", from_dpo("bco_pair"), 0.5),
     Case(
@@ -272,6 +280,7 @@ def random_batch(seed: int, dtype: torch.dtype) -> Batch:
         mask=mask,
         reward=(4.0 * uniform(PAIRS, 2) - 2.0).requires_grad_(),
         mismatched=(-1.8 * uniform(2 * PAIRS, TOKENS), -2.0 * uniform(2 * PAIRS, TOKENS)),
+        collision=-2.0 * uniform(PAIRS, 2, TOKENS),
     )
 
 
@@ -290,6 +299,7 @@ def accord_loss(case: Case, batch: Batch) -> Tensor:
         "label": torch.tensor([1.0, -1.0], dtype=batch.mask.dtype).expand(PAIRS, 2),
         "mismatched_kl": (policy_kl - reference_kl).mean(),
         "step_pairs": torch.stack([torch.ones_like(sums[0][:, 0]), *(s[:, 0] - s[:, 1] for s in sums)], -1),
+        "collision": batch.collision,
         "state": {},
     }
     objective = OBJECTIVES[case.objective]
