@@ -93,6 +93,35 @@ class Renderer:
             raise _at(origin, "the prompt is empty and the model has no beginning-of-sequence token to start from")
         return ids
 
+    def encode_turn(
+        self, prompt: Prompt, turns: Sequence[Message], *, ended: bool, origin: Origin | None = None
+    ) -> tuple[int, ...]:
+        """The ids between the last token of a sampled answer and the first of the next; no answer is tokenised.
+
+        Args:
+            prompt: what was answered.
+            turns: what followed it: answers and observations, an observation at the end. A plain-text prompt is
+                continued by the observation as it is.
+            ended: whether the answer's last token ends its turn, so that the turn need not be ended here.
+            origin: names the row in errors.
+
+        Raises:
+            DataError: the chat template refuses the conversation.
+        """
+        if not self._is_chat(prompt):
+            return tuple(self._encoder.encode(self._encoder.hide(turns[-1].content), after="x"))
+        form = self._turn_format()
+        last = max(place for place, turn in enumerate(turns) if turn.role == "assistant")
+        messages = self._hidden([*_messages(prompt), *turns])
+        messages[last - len(turns)] = Message("assistant", slot(0))
+        text = render(self.tokenizer, messages, generation=True, origin=origin, header=form.header)
+        _, found, after = text.partition(slot(0))
+        if not found:
+            raise _at(origin, "the chat template leaves out an answer that was observed")
+        if ended and form.end is not None:
+            after = after.removeprefix(self._encoder.through_marker(after) or "")
+        return tuple(self._encoder.encode(after, after="x"))
+
     def decode(self, tokens: tuple[int, ...] | list[int]) -> str:
         """Readable text of token ids, special tokens shown."""
         return self._decode(tokens, skip_special_tokens=False)

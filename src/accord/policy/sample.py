@@ -94,6 +94,7 @@ def sample(
     stop_ids: Sequence[int],
     pad_id: int,
     decode: Decode | None = None,
+    streams: Sequence[tuple[int, ...]] | None = None,
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress | None = None,
     name_of: Callable[[int], str] = "prompt {}".format,
@@ -109,6 +110,7 @@ def sample(
         stop_ids: an answer ends with the first of these.
         pad_id: fills rows of different lengths; never seen by the model's attention.
         decode: token ids to text; needed for stop texts.
+        streams: numbers that stand for each prompt in its random stream; by default its index.
         batch_tokens: bound on prompt plus response tokens in a batch; memory, not results, depends on it.
         progress: told how many answers are finished.
         name_of: what errors call the prompt of an index.
@@ -123,12 +125,14 @@ def sample(
     if sampling.stop and decode is None:
         raise TypeError("stop texts need `decode`")
     stops = Stops(stop_ids, sampling.stop, decode)
+    if streams is None:
+        streams = [(index,) for index in range(len(prompts))]
     answers: dict[Row, Sampled] = {}
     with evaluating(model), packed_linears(model):
         network = Network(model)
         room = _room(prompts, sampling.max_tokens, network.limit, name_of)
         for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
-            batch = _Batch(network, prompts, rows, room, sampling, stops, pad_id)
+            batch = _Batch(network, prompts, rows, room, sampling, stops, streams, pad_id)
             for row, answer in batch.run(name_of):
                 answers[row] = answer
                 if progress is not None:
@@ -147,9 +151,11 @@ class _Batch:
         room: list[int],
         sampling: Sampling,
         stops: Stops,
+        streams: Sequence[tuple[int, ...]],
         pad_id: int,
     ) -> None:
         self._prompts, self._rows, self._sampling, self._stops = prompts, rows, sampling, stops
+        self._streams = [(*streams[prompt], index) for prompt, index in rows]
         self._limits = torch.tensor([room[prompt] for prompt, _ in rows], device=network.device)
         self._decoder = self._fastest(network, pad_id)
 
@@ -161,7 +167,7 @@ class _Batch:
         steps = int(self._limits.max())
         logits = self._decoder.start([self._prompts[prompt] for prompt in indices], owners, steps)
         device = logits.device
-        uniforms = torch.from_numpy(_uniforms(self._rows, steps, self._sampling.seed)).to(device)
+        uniforms = torch.from_numpy(_uniforms(self._streams, steps, self._sampling.seed)).to(device)
         tokens = torch.zeros(len(self._rows), steps, dtype=torch.long, device=device)
         logprobs = torch.zeros(len(self._rows), steps, device=device)
         rows = torch.arange(len(self._rows), device=device)
@@ -261,6 +267,6 @@ def _batches(
         yield batch
 
 
-def _uniforms(rows: Sequence[Row], steps: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _uniforms(streams: Sequence[tuple[int, ...]], steps: int, seed: int) -> np.ndarray[Any, np.dtype[np.float64]]:
     """One uniform number a row and step; each row has a stream of its own."""
-    return np.stack([np.random.default_rng((seed, prompt, index)).random(steps) for prompt, index in rows])
+    return np.stack([np.random.default_rng((seed, *stream)).random(steps) for stream in streams])

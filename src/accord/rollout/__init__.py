@@ -1,7 +1,20 @@
 """Prompts and a policy to Groups of sampled responses."""
 
+from accord.rollout.environment import Environment, EnvironmentFactory, Turn
+from accord.rollout.episodes import rollout_episodes
 from accord.rollout.gap import Gap, sampler_gap
 from accord.rollout.progress import progress_bar
 from accord.rollout.rollout import rollout
+from accord.rollout.text_environment import TextGenerationEnvironment
 
-__all__ = ["Gap", "progress_bar", "rollout", "sampler_gap"]
+__all__ = [
+    "Environment",
+    "EnvironmentFactory",
+    "Gap",
+    "TextGenerationEnvironment",
+    "Turn",
+    "progress_bar",
+    "rollout",
+    "rollout_episodes",
+    "sampler_gap",
+]
