@@ -217,6 +217,22 @@ def test_rewards_are_those_of_padded_rows(tmp_path: Path) -> None:
     torch.testing.assert_close(shared, policy.rewards(padded_rows(batch, whole=True)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_tied_embeddings_get_one_dense_gradient(architecture: Architecture, load: Callable[..., Policy]) -> None:
+    policy = load(architecture)
+    embeddings = policy.model.get_input_embeddings()
+    assert embeddings.weight is policy.model.get_output_embeddings().weight
+    policy.model.zero_grad()
+    for _ in range(2):
+        torch.autograd.backward(policy.logprobs(RAGGED).sum())
+        assert embeddings.weight.grad.layout == torch.strided
+        assert not embeddings.sparse
+    twice = embeddings.weight.grad.clone()
+    policy.model.zero_grad()
+    torch.autograd.backward(torch.cat(separate_logprobs(policy, RAGGED)).sum())
+    torch.testing.assert_close(twice, 2 * embeddings.weight.grad, atol=2e-3, rtol=1e-4)
+
+
 @pytest.mark.parametrize("lora_r", [0, 4])
 def test_checkpointed_layers_are_recomputed_as_they_ran(lora_r: int, load: Callable[..., Policy]) -> None:
     found = []

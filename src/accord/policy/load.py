@@ -16,6 +16,7 @@ from accord.errors import AccordError, ConfigError, ModelError
 from accord.policy.chat import Renderer
 from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
+from accord.policy.engine.memory import keep_freed_blocks
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import RewardHead
 from accord.policy.logprobs import Finish, find_finish
@@ -75,8 +76,11 @@ def load_policy(
         policy.reward_head = RewardHead.for_model(network, source)
     torch.set_rng_state(generator_state)
     policy.model.eval()
+    target = _device(device)
+    if target.type == "cpu":
+        keep_freed_blocks()
     place = _shard if shard else _put
-    place(policy, _device(device))
+    place(policy, target)
     _find_engine(policy)
     if lora_r and gradient_checkpointing:
         # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.

@@ -18,6 +18,7 @@ from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
 from accord.policy.engine.cached import cached_states
 from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
+from accord.policy.engine.memory import sparse_embedding_gradient
 from accord.policy.rows import Rows
 
 CHUNK_BYTES = 64 * 2**20
@@ -61,14 +62,14 @@ def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
 def _head_input(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
     """The input of the LM head in a forward pass, `[R,L,H]`, and the model's output.
 
-    The model's own forward pass runs, whatever its architecture; a hook on the head takes what it is given and lets
-    it project a single position, so that the head costs nothing.
+    The model's own forward pass runs, whatever its architecture; a hook on the head takes what it is given and leaves
+    it no position to project, so that the head costs nothing.
     """
     captured: list[Tensor] = []
 
     def take(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         captured.append(arguments[0])
-        return (arguments[0][:, :1], *arguments[1:])
+        return (arguments[0][:, :0], *arguments[1:])
 
     handle = output_head(model).register_forward_pre_hook(take)
     try:
@@ -106,8 +107,8 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
     """
     if not len(rows.target):
         return torch.zeros_like(rows.mask)
-    states = hidden_states(model, rows)[rows.place]
-    return rows.fold(_chosen_logprobs(output_head(model), states, rows.target, finish, temperature))
+    states, head = _predicting(model, rows)
+    return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature))
 
 
 def token_logprobs_and_collisions(
@@ -119,7 +120,7 @@ def token_logprobs_and_collisions(
     """
     if not len(rows.target):
         return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
-    states, head = hidden_states(model, rows)[rows.place], output_head(model)
+    states, head = _predicting(model, rows)
     with torch.no_grad():
         (collisions,) = _chunked(head, states, rows.target, finish.at(temperature), _collision)
     return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature)), rows.fold(collisions)
@@ -131,13 +132,20 @@ def token_logprobs_and_entropies(
     """What `token_logprobs` gives, and in the same shape the entropy in nats of each token's distribution."""
     if not len(rows.target):
         return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
-    states, head = hidden_states(model, rows)[rows.place], output_head(model)
+    states, head = _predicting(model, rows)
     weight, scale = _only_weight(head), finish.scale / temperature
     if finish.cap is None and weight is not None:
         values, entropies = linear_logprobs_and_entropies(_in_compute_dtype(states), weight, rows.target, scale=scale)
     else:
         values, entropies = _chunked(head, states, rows.target, finish.at(temperature), _chosen_and_entropy)
     return rows.fold(values), rows.fold(entropies)
+
+
+def _predicting(model: nn.Module, rows: Rows) -> tuple[Tensor, nn.Module]:
+    """The states `[N,H]` that predict the trained tokens, and the head that is to read them."""
+    head = output_head(model)
+    with sparse_embedding_gradient(model, head):
+        return hidden_states(model, rows)[rows.place], head
 
 
 def _chosen_logprobs(head: nn.Module, states: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
