@@ -81,8 +81,15 @@ def _objective_of_config(tokens: tuple[str, ...]) -> str:
 
 def _run(name: str, given: dict[str, Any]) -> int:
     fresh, parts = bool(given.pop("fresh", False)), given.pop("stepwise", None)
+    members, share = given.pop("members", None), given.pop("member_share", 1.0)
     file = given.pop("config", None)
-    return execute(combine(name, given, read_settings(file) if file is not None else {}), fresh=fresh, parts=parts)
+    config = combine(name, given, read_settings(file) if file is not None else {})
+    if members is None:
+        return execute(config, fresh=fresh, parts=parts)
+    if parts is not None:
+        mend = "Leave one of them out."
+        raise ConfigError("cannot be combined with --stepwise", where="--members", mend=mend)
+    return execute_members(config, members=members, share=share, fresh=fresh)
 
 
 def execute(config: TrainConfig, *, fresh: bool, parts: int | None = None) -> int:
@@ -98,4 +105,17 @@ def execute(config: TrainConfig, *, fresh: bool, parts: int | None = None) -> in
         result = stepwise(config, parts=parts, console=screen, fresh=fresh)
     if distributed.rank() == 0:
         screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def execute_members(config: TrainConfig, *, members: int, share: float, fresh: bool) -> int:
+    """Train the members of an ensemble, one after the other; returns the exit code."""
+    from accord.recipes.members import train_members
+    from accord.train import distributed
+
+    screen = console()
+    results = train_members(config, members=members, share=share, console=screen, fresh=fresh)
+    if distributed.rank() == 0:
+        for result in results:
+            screen.print(f"model: {result.path / 'model'}", soft_wrap=True)
     return 0

@@ -74,6 +74,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         sample_temperature: of the sampling; log-probabilities are taken at the same temperature.
         refill: how often further prompts may replace those whose answers all score alike, in a round; default by
             method, mostly 0.
+        self_play: compare the data's answers with the policy's own and prefer the data's, in rounds (SPIN); the
+            reference is the policy of the round before.
+        replay: earlier rounds whose answers are trained on again; for objectives that need not be on-policy.
+        patience: measurements without a better held-out reward after which training ends; 0 trains to the end.
         missing_reward: whether an answer that a reward fails on stops the run or is recorded without a score.
         target_kl: end a round's passes when the policy is 1.5 times this far from the one that sampled, in nats a
             token; 0 never does.
@@ -134,6 +138,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     max_tokens: int = 128
     sample_temperature: float = 1.0
     refill: int | None = None
+    self_play: bool = False
+    replay: int = 0
+    patience: int = 0
     missing_reward: Missing = "stop"
     target_kl: float = 0.0
     teacher: str | None = None
@@ -156,6 +163,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError("no training data", where="--data", mend="Name a file, a directory or a hub id.")
         if self.lora_dropout and not self.lora_r:
             raise ConfigError("has no effect without adapters", where="--lora-dropout", mend="Add --lora-r 16.")
+        if self.patience and not self.eval_every:
+            raise ConfigError("has no effect without measurements", where="--patience", mend="Add --eval-every 10.")
 
 
 _INFINITE = float("inf")
@@ -192,6 +201,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_tokens", 1, _INFINITE),
     ("sample_temperature", _TINY, 100.0),
     ("refill", 0, _INFINITE),
+    ("replay", 0, _INFINITE),
+    ("patience", 0, _INFINITE),
     ("own_answers", 0.0, 1.0),
     ("target_kl", 0.0, _INFINITE),
     ("critic_lr", 0.0, 1.0),

@@ -90,10 +90,17 @@ class RunDirectory:
                 mend="Repeat its command to resume it, give another --out, or start again with --fresh.",
             )
 
+    def round_file(self, number: int) -> Path:
+        """Where the Groups of a round are kept for later rounds to train on again."""
+        return self.path / "rounds" / f"round-{number:06d}.jsonl"
+
     def clear(self) -> None:
         """Delete what a run wrote here, and nothing else."""
-        for name in _FILES:
-            (self.path / name).unlink(missing_ok=True)
+        kept = self.round_file(0).parent
+        for path in [*(self.path / name for name in _FILES), *kept.glob("round-*.jsonl")]:
+            path.unlink(missing_ok=True)
+        if kept.is_dir() and not any(kept.iterdir()):
+            kept.rmdir()
         checkpoint.remove_all(self.checkpoints)
         manifest = self.model / _MANIFEST
         if manifest.exists():

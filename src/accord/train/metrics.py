@@ -72,6 +72,12 @@ def rewind(path: Path, step: int) -> None:
     os.replace(beside, path)
 
 
+def rewards_measured(path: Path) -> list[float]:
+    """The held-out reward of every measurement so far, in their order."""
+    lines = (msgspec.json.decode(raw) for raw in path.read_bytes().splitlines())
+    return [float(line["eval/reward"]) for line in lines if "eval/reward" in line]
+
+
 def open_trackers(config: TrainConfig) -> list[Tracker]:
     """The trackers that `--track` names.
 

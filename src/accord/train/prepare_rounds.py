@@ -97,6 +97,11 @@ def with_rollout(config: TrainConfig) -> TrainConfig:
     """
     method = METHODS.get(config.objective)
     rollout = _COMPARED if method is None else method.rollout
+    if config.replay and method is not None:
+        mend = "Leave it out, or train an objective such as dpo or kto on its own answers."
+        raise ConfigError(
+            f"{config.objective} learns from the answers of its newest policy", where="--replay", mend=mend
+        )
     n = config.n or rollout.n
     if n < rollout.least:
         mend = f"{config.objective} compares the answers to a prompt: give at least {rollout.least}."

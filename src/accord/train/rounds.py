@@ -22,7 +22,7 @@ from accord.errors import DataError, NumericsError
 from accord.objectives.policy_gradient import BoundCredit, should_stop
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
-from accord.record import Encoded, EncodedResponse, Group, Response
+from accord.record import Encoded, EncodedResponse, Group, Response, read_groups, write_groups
 from accord.record.adapt import adapt
 from accord.train import distributed
 from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
@@ -180,6 +180,7 @@ class Rounds:
         groups = [group for group in map(_sound, collected.groups) if group.responses]
         if distributed.rank() == 0:
             self._show(number, groups)
+        groups = [*groups, *self._replayed(number, groups)]
         begun = time.monotonic()
         examples = self._encoded(groups)
         if examples:
@@ -197,6 +198,17 @@ class Rounds:
         shown = [{"step": step, "round": number, "group": _readable(group)} for group in groups[:SHOWN]]
         with open(RunDirectory(self._config.out).rollouts, "ab") as file:
             file.writelines(msgspec.json.encode(line) + b"\n" for line in shown)
+
+    def _replayed(self, number: int, groups: Sequence[Group]) -> list[Group]:
+        """The Groups of earlier rounds that are trained on again; this round's are kept for later ones."""
+        replay, directory = self._config.replay, RunDirectory(self._config.out)
+        if not replay:
+            return []
+        if distributed.rank() == 0:
+            write_groups(directory.round_file(number), groups)
+        distributed.barrier()
+        earlier = range(max(0, number - replay), number)
+        return [group for round_ in earlier for group in read_groups(directory.round_file(round_))]
 
     def _encoded(self, groups: list[Group]) -> list[Example]:
         policy, needs = self._task.policy, self._task.needs

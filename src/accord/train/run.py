@@ -23,7 +23,8 @@ from accord.train.directory import RunDirectory, write_config
 from accord.train.environment import describe_environment, now, read_environment, write_environment
 from accord.train.loop import Update, critic_factor, learning_rate_schedule, make_optimizer, optimise
 from accord.train.measure import Measurement, sample_answers
-from accord.train.metrics import Log, numbers, open_trackers, require_trackers, rewind
+from accord.train.metrics import Log, numbers, open_trackers, require_trackers, rewards_measured, rewind
+from accord.train.natural import trust_region_of
 from accord.train.prepare import Run, check_first_step, checked, compute_reference, prepare_run
 from accord.train.prepare_rounds import prepare_rounds
 from accord.train.progress import Display
@@ -140,8 +141,11 @@ class _Session:
                     self._report(update.step, total, line)
                     self._after(update.step, total, log)
                     taken = update.step
+                    if self._stale():
+                        self.display.say(f"no better held-out reward in {self.config.patience} measurements: done")
+                        break
                 if taken < total:
-                    # The last round ended early: what follows the last step has not been done yet.
+                    # It ended early: what follows the last step has not been done yet.
                     self._after(total, total, log)
         finally:
             if log is not None:
@@ -214,6 +218,7 @@ class _Session:
             ),
             max_grad_norm=self.config.max_grad_norm,
             micro_batch_tokens=self.config.micro_batch_tokens,
+            trust_region=trust_region_of(self.config),
         )
 
     def _line(self, update: Update) -> dict[str, Any]:
@@ -260,6 +265,12 @@ class _Session:
                 f"stopped after step {step} of {total}; the same command goes on from there ({self.directory.path})",
             )
         self._lap()
+
+    def _stale(self) -> bool:
+        """Whether the last `patience` measurements were no better than the best before them."""
+        patience = self.config.patience
+        found = rewards_measured(self.directory.metrics) if patience else []
+        return len(found) > patience and max(found[-patience:]) <= max(found[:-patience])
 
     def _checkpoint(self, step: int) -> None:
         if self.writes:
