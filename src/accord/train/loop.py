@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
 from accord.errors import NumericsError
+from accord.objectives.policy_gradient.trust_region import TrustRegion
 from accord.train.collate import Example
 from accord.train.config import TrainConfig
+from accord.train.natural import natural_step
 from accord.train.step import StepResult, Task, run_step
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -40,6 +42,7 @@ def optimise(
     learning_rate: Callable[[int], float],
     max_grad_norm: float,
     micro_batch_tokens: int,
+    trust_region: TrustRegion | None = None,
 ) -> Iterator[Update]:
     """Take one optimiser step for each item of `steps`, and yield what it did.
 
@@ -53,6 +56,7 @@ def optimise(
         learning_rate: the rate of a step, counted from 0.
         max_grad_norm: clipping threshold of the global norm; 0 switches it off.
         micro_batch_tokens: tokens that go through the model at once.
+        trust_region: for methods that step within one; the optimiser is left with the critic.
 
     Raises:
         NumericsError: a loss or the gradient is not finite; no update is made.
@@ -70,6 +74,9 @@ def optimise(
                 f"the gradient of step {step + 1} is {norm}",
                 mend="Lower --lr, or use --dtype fp32. No update was made.",
             )
+        if trust_region is not None:
+            moved = natural_step(task, examples, trust_region, micro_batch_tokens=micro_batch_tokens)
+            result = replace(result, metrics={**result.metrics, **moved})
         optimizer.step()
         task.state.update(result.state)
         task.policy.version = f"step-{step + 1}"
