@@ -260,5 +260,32 @@ def test_the_optimum_of_reward_with_a_penalty_is_the_one_that_dpo_reaches(golden
     assert gradient(terms, {"policy": policy}).abs().max() < 1e-12
 
 
+def test_the_likelihoods_exponential_is_the_perplexity(golden: Golden) -> None:
+    case = golden["sft.perplexity"]
+    rows = [torch.tensor(row, dtype=torch.float64) for row in case["inputs"]["token_nll"]]
+    policy = -torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).unsqueeze(1)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True).unsqueeze(1)
+    close(OBJECTIVES["sft"](policy, mask).value().exp(), case["expected"]["ppl"])
+
+
+def test_self_play_starts_at_log_two(toy: Tensors, golden: Golden) -> None:
+    same = toy | {"reference": toy["policy"].detach()}
+    close(OBJECTIVES["dpo"](**same).value(), golden["spin.first_step"]["expected"]["loss"])
+
+
+@pytest.mark.parametrize("name", ["kto", "bco", "apo_unpaired"])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_batch_of_one_class_of_labels_teaches_that_class(name: str, sign: float, random_batch: RandomBatch) -> None:
+    tensors = batch_of(name, random_batch)
+    tensors["label"] = torch.full_like(tensors["label"], sign)
+    memory = {"state": {"desirable": torch.tensor(0.1)}} if name == "bco" else {}
+    terms = OBJECTIVES[name](**tensors, **memory)
+    slope = gradient(terms, tensors)
+    assert slope.isfinite().all()
+    assert (sign * slope <= 0).all()
+    if name == "bco":
+        assert set(next_state(terms)) == {"desirable" if sign > 0 else "undesirable"}
+
+
 def first_wins(groups: int) -> Tensor:
     return torch.tensor([[[0.0, 1.0], [0.0, 0.0]]], dtype=torch.float64).expand(groups, 2, 2)

@@ -21,7 +21,8 @@ from accord.objectives.terms import Terms
 VOCABULARY: Mapping[str, str] = MappingProxyType(
     {
         "policy": "[B,n,T] log-probability of each response token under the policy, with gradient; 0 where mask is 0",
-        "reference": "[B,n,T] the same under the frozen starting weights, without gradient",
+        "reference": "[B,n,T] the same under the reference, without gradient: the starting weights, unless it is set to "
+        "follow the policy",
         "mask": "[B,n,T] 1.0 on trained response tokens (end-of-sequence included), 0.0 on context and padding",
         "prefer": "[B,n,n] weight that response i is preferred to response j; the diagonal is 0",
         "label": "[B,n] signed weight: positive desirable, negative undesirable, 0 not labelled",
