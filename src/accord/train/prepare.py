@@ -18,6 +18,7 @@ from accord.objectives import resolve
 from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
+from accord.policy.engine.precision import bf16_gain
 from accord.policy.fingerprint import data_fingerprint
 from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
@@ -316,6 +317,9 @@ def _check_memory(
         checkpointing=config.gradient_checkpointing,
     )
     display.say(f"log-probs: {policy.engine.note}")
+    slower = 1 / bf16_gain(policy.device) if config.dtype == "bf16" and policy.device.type == "cpu" else 1.0
+    if slower > 1.5:
+        display.say(f"warning: this processor multiplies {slower:.0f} times as slowly in bf16; try --dtype fp32")
     display.say(f"memory: {estimate}")
     require_memory(estimate, lora=config.lora_r > 0, checkpointing=config.gradient_checkpointing, longest=max(costs))
 
