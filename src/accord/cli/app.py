@@ -34,6 +34,7 @@ _COMMANDS = (
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
+    ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
     ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),

@@ -33,6 +33,12 @@ RUN_FLAGS: Mapping[str, tuple[Any, Any, str]] = {
         None,
         "train on the data in so many parts, from easy to hard, each with the policy of the part before as reference.",
     ),
+    "members": (
+        int | None,
+        None,
+        "train so many times, OUT/member-0 and on, each from a seed of its own: an ensemble for accord reward.",
+    ),
+    "member_share": (float, 1.0, "share of the prompts that each member draws for itself."),
     "fresh": (bool, False, "start again in a run directory that is in use; deletes only what Accord wrote."),
 }
 """What a training command takes beside its settings: type, default, help."""

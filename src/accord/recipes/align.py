@@ -10,12 +10,14 @@ import msgspec
 from rich.console import Console
 
 from accord.evaluate.statistics import compare
+from accord.recipes.reward_report import BRIER, brier_comparison, calibration_note
 from accord.record import Comparison, Evaluation, Group
 from accord.report import print_summary, write_model_card, write_report
 from accord.train import distributed
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, REWARD, SAMPLED_LENGTH
+from accord.train.measure_reward_model import RATING_ERROR, STEP_ACCURACY
 from accord.train.rounds import Actor
 from accord.train.run import Probe, RunResult, run_training
 
@@ -24,6 +26,15 @@ _AXES: dict[str, dict[str, Any]] = {
         "unit": "share",
         "description": "Share of held-out pairs in which the preferred response ranks higher, a tie counting one half: "
         "by mean log-probability per token, or by its reward if a reward model is trained.",
+    },
+    STEP_ACCURACY: {
+        "unit": "share",
+        "description": "Share of a held-out solution's labelled steps on the right side of one half.",
+    },
+    RATING_ERROR: {
+        "unit": "squared rating",
+        "higher_is_better": False,
+        "description": "Squared difference between the predicted and the given ratings of held-out responses.",
     },
     LABEL_MARGIN: {
         "unit": "nats per token",
@@ -67,10 +78,14 @@ def align(
     result = run_training(
         config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh
     )
+    evaluation = None
     if distributed.rank() == 0 and result.policy is not None:
-        conclude(result.path, held_out_evaluation(result.path))
+        evaluation = held_out_evaluation(result.path)
+        conclude(result.path, evaluation)
     if console is not None and distributed.rank() == 0:
         print_summary(result.path, console)
+        if evaluation is not None and any(one.axis == BRIER for one in evaluation.comparisons):
+            console.print(*evaluation.notes, soft_wrap=True)
     return result
 
 
@@ -88,11 +103,15 @@ def conclude(path: Path, evaluation: Evaluation | None) -> None:
 def held_out_evaluation(path: Path) -> Evaluation | None:
     """The first and last measurement of a run on its held-out data, compared; `None` if it measured nothing twice."""
     lines = [msgspec.json.decode(line) for line in _lines(RunDirectory(path).heldout)]
+    lines.sort(key=lambda line: int(line["step"]))
     comparisons = []
     for name, settings in _AXES.items():
-        measured = sorted((line for line in lines if line["name"] == name), key=lambda line: int(line["step"]))
+        measured = [line for line in lines if line["name"] == name]
         if len(measured) > 1:
             comparisons.append(_comparison(name, measured[0], measured[-1], settings))
+    brier, calibrated = brier_comparison(lines), calibration_note(lines)
+    if brier is not None:
+        comparisons.append(brier)
     primary = next((comparison.axis for comparison in comparisons if comparison.higher_is_better is not None), None)
     if primary is None:
         return None
@@ -101,8 +120,14 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         comparisons=tuple(comparisons),
         primary=primary,
         judge={"kind": "the data's own feedback"},
-        notes=() if primary == REWARD else (_LIKELIHOOD_NOTE,),
+        notes=_notes(primary, calibrated),
     )
+
+
+def _notes(primary: str, calibrated: str | None) -> tuple[str, ...]:
+    if calibrated is not None:
+        return (calibrated,)
+    return () if primary in (REWARD, RATING_ERROR) else (_LIKELIHOOD_NOTE,)
 
 
 def _comparison(name: str, before: dict[str, Any], after: dict[str, Any], settings: dict[str, Any]) -> Comparison:

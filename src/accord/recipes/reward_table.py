@@ -11,6 +11,9 @@ from accord.feedback.calibration import Calibration
 from accord.recipes.reward import BestOf, Summary
 from accord.record import Estimate
 
+FEWEST = 50
+"""Comparisons below which calibration gets no verdict."""
+
 
 def render(summary: Summary) -> Iterator[Table | Text]:
     """The facts in a table, and if there are several responses to choose from, what choosing would gain."""
@@ -25,17 +28,17 @@ def render(summary: Summary) -> Iterator[Table | Text]:
 
 
 def sentence_of(found: Calibration) -> str:
-    """Calibration in a sentence."""
-    kind = (
-        "too sure" if found.temperature > 1.1 else "not sure enough" if found.temperature < 0.9 else "well calibrated"
-    )
+    """Calibration in a sentence, with a verdict where there are comparisons enough and mistakes among them."""
     said = (
         f"{found.confidence:.0%} sure of {found.pairs:,} comparisons and right in {found.accuracy:.0%} "
-        f"(expected calibration error {found.ece:.3f}, Brier score {found.brier:.3f}): {kind}"
+        f"(expected calibration error {found.ece:.3f}, Brier score {found.brier:.3f})"
     )
-    if kind == "well calibrated":
+    if found.pairs < FEWEST or found.accuracy == 1:
         return said
-    return f"{said}; rewards divided by {found.temperature:.2g} have an error of {found.ece_at_temperature:.3f}"
+    if 0.9 <= found.temperature <= 1.1:
+        return f"{said}: well calibrated"
+    kind = "too sure" if found.temperature > 1 else "not sure enough"
+    return f"{said}: {kind}; rewards divided by {found.temperature:.2g} have an error of {found.ece_at_temperature:.3f}"
 
 
 def _facts(summary: Summary) -> Iterator[tuple[str, str]]:
