@@ -50,8 +50,8 @@ WITH_REFERENCE = [
     "soft_listwise",
     "lipo",
 ]
-WITHOUT_REFERENCE = ["sft", "rwr", "awr", "simpo", "orpo", "cpo", "slic", "bradley_terry", "cost_model"]
-REWARD_MODELS = ["multi_bradley_terry", "reward_regression", "process_reward"]
+WITHOUT_REFERENCE = ["sft", "rwr", "awr", "distill", "simpo", "orpo", "cpo", "slic", "bradley_terry", "cost_model"]
+REWARD_MODELS = ["multi_bradley_terry", "reward_regression", "process_reward", "inverse_constraint"]
 
 
 def source_of(name: str) -> Path:
@@ -192,7 +192,7 @@ def test_a_users_own_objective(users_module: str) -> None:
     ("name", "message"),
     [
         ("dop", "Did you mean 'dpo'"),
-        ("rlhf", "Known: sft, rwr, awr, dpo, .*, cost_model, .*, grpo.*; or your own as module:function"),
+        ("rlhf", "Known: sft, rwr, awr, distill, dpo, .*, cost_model, .*, grpo.*; or your own as module:function"),
         ("no_such_module:mine", "cannot import 'no_such_module'"),
         (":mine", "cannot import ''"),
         ("{module}:mien", "Did you mean 'mine'"),

@@ -31,7 +31,7 @@ def verify(
     Args:
         data: files, directories or hub ids with responses, and the ground truth where a verifier needs it.
         reward: what scores, e.g. numeric:tolerance=0.01, module:function, model:DIR, http://host/score; each may add
-            weight=0.5, role=cost or role=monitor, name=NAME.
+            weight=0.5, role=penalty, cost, reject or monitor, threshold=NUMBER, name=NAME.
         out: write the Groups with their scores to this JSONL file.
         columns: where to find fields in a format that is not recognised, e.g. prompt=question,answer=solution.
         split: which split of a data set to read.
@@ -82,7 +82,8 @@ def _show_rewards() -> int:
         "model:DIR: A reward model.\n"
         "http://HOST/PATH: A reward server.\n"
         "module:function: A function of yours, whose parameters say what it needs.\n"
-        "Every reward takes weight=NUMBER, role=reward, cost or monitor, and name=NAME.",
+        "Every reward takes weight=NUMBER, role=reward, penalty, cost, reject or monitor, and name=NAME.\n"
+        "threshold=NUMBER makes a constraint of it: its score is by how much a response falls short.",
         soft_wrap=True,
     )
     return 0

@@ -12,8 +12,8 @@ from accord.record import Group, SourceKind
 Row = tuple[float | None, ...]
 """One number, or `None` for missing, for each response of a Group."""
 
-Role = Literal["reward", "cost", "monitor"]
-"""Summed into "overall"; summed into "cost"; recorded under its own name alone."""
+Role = Literal["reward", "penalty", "cost", "reject", "monitor"]
+"""Added to "overall"; taken off it; added to "cost"; above 0 has an answer drawn again; recorded under its own name."""
 
 RESERVED = ("overall", "cost", "baseline")
 """Names of scores that stand for a sum or have a meaning of their own; no single reward may take them."""
@@ -50,7 +50,7 @@ class Part:
     Attributes:
         reward: what scores.
         weight: factor of the score in its sum; its own score is recorded without it.
-        role: which sum it goes into.
+        role: which sum it goes into, or what else it is for.
         name: name of its score; default the reward's own.
 
     Raises:
@@ -70,6 +70,11 @@ class Part:
         if self.weight == 0:
             mend = "Give it another weight, or role=monitor to record it only."
             raise ConfigError("the weight is 0", where=f"reward {self.name}", mend=mend)
+
+    @property
+    def factor(self) -> float:
+        """What its score is multiplied by in its sum."""
+        return -self.weight if self.role == "penalty" else self.weight
 
     @property
     def source(self) -> SourceKind:

@@ -64,9 +64,10 @@ def score(
 ) -> list[Group]:
     """The same Groups with a Feedback for each reward, and one for their weighted sums.
 
-    The sum of what has the role "reward" is the score "overall", of what has the role "cost" the score "cost". A
-    response that misses one of the parts misses the sum: no score is ever taken for 0. Earlier scores of the same names
-    are replaced, since a Group takes the mean of what several sources say under one name.
+    The sum of what has the role "reward", less what has the role "penalty", is the score "overall"; that of what has
+    the role "cost" is the score "cost". A response that misses one of the parts misses the sum: no score is ever taken
+    for 0. Earlier scores of the same names are replaced, since a Group takes the mean of what several sources say under
+    one name.
 
     Args:
         groups: with responses.
@@ -196,8 +197,11 @@ def _number(value: Any, index: int, where: str) -> float | None:
 
 
 def _sums(parts: Sequence[Part]) -> dict[str, list[Part]]:
-    """The parts of each sum that is asked for: "overall" of rewards, "cost" of costs."""
-    by_name = {"overall": [p for p in parts if p.role == "reward"], "cost": [p for p in parts if p.role == "cost"]}
+    """The parts of each sum that is asked for: "overall" of rewards and penalties, "cost" of costs."""
+    by_name = {
+        "overall": [part for part in parts if part.role in ("reward", "penalty")],
+        "cost": [part for part in parts if part.role == "cost"],
+    }
     return {name: summed for name, summed in by_name.items() if summed}
 
 
@@ -205,8 +209,8 @@ def _feedback(parts: Sequence[Part], rows: Sequence[Row]) -> list[Feedback]:
     each = [Feedback(part.source, part.name, scores={part.name: row}) for part, row in zip(parts, rows, strict=True)]
     by_name = {part.name: row for part, row in zip(parts, rows, strict=True)}
     for name, summed in _sums(parts).items():
-        total = _weighted_sum([by_name[part.name] for part in summed], [part.weight for part in summed])
-        weights = {part.name: part.weight for part in summed}
+        total = _weighted_sum([by_name[part.name] for part in summed], [part.factor for part in summed])
+        weights = {part.name: part.factor for part in summed}
         each.append(Feedback(summed[0].source, "weighted sum", scores={name: total}, meta={"weights": weights}))
     return each
 

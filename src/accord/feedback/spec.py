@@ -9,8 +9,10 @@ r"""Rewards as they are written on the command line.
     model:runs/reward/model            a reward model
     http://localhost:8000/score        a reward server
 
-Every reward also takes `weight` (a number; default 1), `role` (reward, cost or monitor) and `name` (of its score). A
-comma parts two options only where `option=` follows it, so that a value may hold commas.
+Every reward also takes `weight` (a number; default 1), `name` (of its score), and `role`: reward, penalty (taken off),
+cost, reject or monitor. `threshold` makes a constraint of it, a penalty unless its role says otherwise: its score is
+then by how much a response falls short of the threshold, and role=reject has such responses drawn again. A comma parts
+two options only where `option=` follows it, so that a value may hold commas.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import docstring_parser
 
 from accord.errors import ConfigError
 from accord.feedback import heuristics
+from accord.feedback.constraints import Constraint
 from accord.feedback.function import FunctionReward, Option, checked_options, options_of
 from accord.feedback.reward import Part, Reward, Role
 from accord.feedback.rlvr import RLVR
@@ -59,7 +62,7 @@ REWARDS: Mapping[str, Callable[..., Any]] = {
 }
 """The rewards that are called by name: functions (`feedback.function`), and classes whose instances are rewards."""
 
-_SHARED = ("weight", "role", "name")
+_SHARED = ("weight", "role", "name", "threshold")
 _NEXT_OPTION = re.compile(r",(?=[a-z][a-z0-9_]*=)")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
 _MODEL = "accord.feedback.reward_model:model_reward"
@@ -86,16 +89,26 @@ def parse_one(spec: str) -> Part:
     target, options = _split(spec)
     shared = {key: options.pop(key) for key in _SHARED if key in options}
     reward = _build(spec, target, options)
-    weight, role = shared.get("weight", "1"), shared.get("role", "reward")
-    try:
-        factor = float(weight)
-    except ValueError as error:
-        raise ConfigError(f"weight={weight!r} is no number", where=f"--reward {spec}") from error
+    weight = _number("weight", shared.get("weight", "1"), spec)
+    if "threshold" in shared:
+        threshold = _number("threshold", shared["threshold"], spec)
+        reward = Constraint(reward, threshold=threshold, name=shared.get("name"))
+    role = shared.get("role", "penalty" if "threshold" in shared else "reward")
+    if role == "reject" and "threshold" not in shared:
+        mend = "Say what an answer must reach, as in threshold=1."
+        raise ConfigError("role=reject needs a threshold", where=f"--reward {spec}", mend=mend)
     roles: tuple[Role, ...] = get_args(Role)
     for known in roles:
         if role == known:
-            return Part(reward, factor, known, shared.get("name", ""))
+            return Part(reward, weight, known, shared.get("name", ""))
     raise ConfigError(f"role={role!r} is unknown", where=f"--reward {spec}", mend=f"Write one of {', '.join(roles)}.")
+
+
+def _number(option: str, value: str, spec: str) -> float:
+    try:
+        return float(value)
+    except ValueError as error:
+        raise ConfigError(f"{option}={value!r} is no number", where=f"--reward {spec}") from error
 
 
 def options_by_name() -> dict[str, tuple[str, list[Option]]]:

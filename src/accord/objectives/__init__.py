@@ -17,7 +17,7 @@ margin of a pair:
 - a whole optimiser step: `aot`, `aot_unpaired` (quantiles), `beta_dpo`, `adaptive_dpo`, `constrained_dpo`, `cost_dpo`
   and `group_dpo` (numbers carried from step to step);
 - likelihood with weights: `sft`, `rwr`, `awr`; reward models: `bradley_terry`, `cost_model`, of several values
-  `multi_bradley_terry`, `reward_regression`, of steps `process_reward`.
+  `multi_bradley_terry`, `reward_regression`, of steps `process_reward`, of what is permitted `inverse_constraint`.
 
 What differs by data alone is no objective: label noise and ties are weights of `prefer`, rankings are pairs of a group,
 SPIN, stepwise DPO, iterative DPO and RS-DPO are `dpo` on data made by a recipe, best-of-n and RAFT are `sft` on

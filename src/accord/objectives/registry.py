@@ -29,6 +29,7 @@ from accord.objectives.f_dpo import f_dpo
 from accord.objectives.gpo import gpo
 from accord.objectives.group_dpo import group_dpo
 from accord.objectives.hyperparameters import Range
+from accord.objectives.inverse_constraint import inverse_constraint
 from accord.objectives.ipo import ipo
 from accord.objectives.kto import kto
 from accord.objectives.ld_dpo import ld_dpo
@@ -98,6 +99,7 @@ _ALL: tuple[Objective, ...] = (
     multi_bradley_terry,
     reward_regression,
     process_reward,
+    inverse_constraint,
 )
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType({objective.__name__: objective for objective in _ALL})

@@ -16,6 +16,7 @@ from accord.train.plan import micro_batches
 from accord.train.step import Task, data_tensors, run_step
 
 STEP_ACCURACY = "step accuracy"
+LABEL_ACCURACY = "label accuracy"
 RATING_ERROR = "squared error of ratings"
 REWARD_MARGIN = "reward margin"
 """Log-odds that the model gives to what the feedback says: one a compared pair or labelled step, not one a Group."""
@@ -34,6 +35,7 @@ def measure_reward_model(task: Task, examples: Sequence[Example], *, micro_batch
 
     - From comparisons: the share of preferred pairs that the model ranks right, of each Group; a tie counts one half.
     - From labelled steps: the share of steps on the right side of one half.
+    - From labels: the share of labelled responses on the right side of zero; a zero counts one half.
     - From ratings: the mean squared error.
 
     And of every pair or step, but not of ratings, the log-odds that the model gives to what the feedback says, for
@@ -65,11 +67,19 @@ def _measure_of(task: Task) -> tuple[str, Callable[[dict[str, Tensor]], _Judged]
         return STEP_ACCURACY, _steps
     if "ratings" in task.needs:
         return RATING_ERROR, _ratings
+    if "label" in task.needs and "prefer" not in task.needs:
+        return LABEL_ACCURACY, _labels
     return PREFERENCE_ACCURACY, _named_pairs if "named_prefer" in task.needs else _pairs
 
 
 def _pairs(tensors: dict[str, Tensor]) -> _Judged:
     return _ranked(pairwise(tensors["reward"].float()), tensors["prefer"])
+
+
+def _labels(tensors: dict[str, Tensor]) -> _Judged:
+    label = tensors["label"]
+    margin = tensors["reward"].float() * torch.sign(label)
+    return _Judged((margin > 0).float() + 0.5 * (margin == 0).float(), label.abs(), margin)
 
 
 def _named_pairs(tensors: dict[str, Tensor]) -> _Judged:
