@@ -5,14 +5,19 @@ from accord.rollout.episodes import rollout_episodes
 from accord.rollout.gap import Gap, sampler_gap
 from accord.rollout.progress import progress_bar
 from accord.rollout.rollout import rollout
+from accord.rollout.server import CompletionServer, RolloutServer, ServerError, VllmServer
 from accord.rollout.text_environment import TextGenerationEnvironment
 
 __all__ = [
+    "CompletionServer",
     "Environment",
     "EnvironmentFactory",
     "Gap",
+    "RolloutServer",
+    "ServerError",
     "TextGenerationEnvironment",
     "Turn",
+    "VllmServer",
     "progress_bar",
     "rollout",
     "rollout_episodes",

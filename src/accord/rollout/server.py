@@ -1,0 +1,329 @@
+"""Rollouts from an OpenAI-compatible server of completions, vLLM among them.
+
+Prompts go as token ids, so that the server reads what the trainer will read. A server that returns the ids it sampled
+(vLLM does) gives responses that can be trained on as they are; from others there is text alone, and a warning says so.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import numpy as np
+from msgspec.structs import replace
+
+from accord.errors import AccordError, ConfigError
+from accord.policy.chat import Renderer
+from accord.policy.sample import Progress, Sampling
+from accord.record import Group, Response
+
+FIRST_VLLM = (0, 10, 2)
+"""The first version of vLLM that returns token ids."""
+
+
+class ServerError(AccordError):
+    """A rollout server cannot be reached, refused, or answered what cannot be used."""
+
+
+class RolloutServer(Protocol):
+    """Somewhere else that answers prompts."""
+
+    def rollout(
+        self,
+        renderer: Renderer,
+        groups: Sequence[Group],
+        *,
+        n: int,
+        sampling: Sampling,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """The same prompts with `n` sampled responses each, as `accord.rollout.rollout` gives them."""
+        ...
+
+    def load(self, directory: str | Path, *, version: str) -> None:
+        """Answer with the weights of a model directory from now on; responses carry the version."""
+        ...
+
+
+class _Logprobs(msgspec.Struct):
+    token_logprobs: list[float | None] | None = None
+
+
+class _Choice(msgspec.Struct):
+    text: str
+    finish_reason: Literal["stop", "length"]
+    index: int = 0
+    token_ids: list[int] | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+
+
+class CompletionServer:
+    """A server of `/v1/completions`.
+
+    Args:
+        url: up to and including `/v1`.
+        model: the name it serves the model under; the first that it lists, if not given.
+        api_key: sent with every request.
+        parallel: requests under way at a time; each is one prompt with all of its samples.
+        timeout: seconds without a byte of an answer.
+        retries: attempts after one that failed: no connection, a late answer, 408, 409, 429, 5xx or an answer that
+            cannot be read; each waits longer than the one before, or as long as the server asks.
+
+    Attributes:
+        version: of the weights that answer, written on every response.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        model: str | None = None,
+        api_key: str = "none",
+        parallel: int = 16,
+        timeout: float = 600.0,
+        retries: int = 5,
+    ) -> None:
+        openai = _openai()
+        if not url.startswith(("http://", "https://")) or parallel < 1 or timeout <= 0 or retries < 0:
+            raise ConfigError(
+                "needs a URL of http or https, parallel of 1 or more, a timeout above 0 and retries of 0 or more",
+                where=f"rollout server {url}",
+            )
+        self._url, self._model, self._parallel, self._retries = url.rstrip("/"), model, parallel, retries
+        self._client = openai.OpenAI(base_url=self._url, api_key=api_key, timeout=timeout, max_retries=retries)
+        self._takes_ids = True
+        self.version: str | None = None
+
+    def rollout(
+        self,
+        renderer: Renderer,
+        groups: Sequence[Group],
+        *,
+        n: int,
+        sampling: Sampling,
+        progress: Progress | None = None,
+    ) -> list[Group]:
+        """The same prompts with `n` sampled responses each; feedback and earlier responses are left out.
+
+        Args:
+            renderer: writes the prompts; must be the model's own.
+            groups: whose prompts to answer.
+            n: responses a prompt.
+            sampling: how to draw. The server has random numbers of its own, seeded for each prompt.
+            progress: told how many responses are finished, of how many.
+
+        Raises:
+            ConfigError: the server cannot draw in this way.
+            ServerError: it refused, or failed at every attempt; names it.
+            DataError: the chat template refuses a prompt; names its row.
+        """
+        prompts = [renderer.encode_prompt(group.prompt, origin=group.origin) for group in groups]
+        settings = self._settings(renderer, sampling)
+        model = self._served_model()
+        answered: dict[int, Group] = {}
+        with ThreadPoolExecutor(self._parallel) as threads:
+            under_way = {}
+            for index, prompt in enumerate(prompts):
+                seed = int(np.random.default_rng((sampling.seed, index)).integers(2**31))
+                body = {"model": model, "n": n, "seed": seed, **settings}
+                under_way[threads.submit(self._choices, renderer, prompt, body, n)] = index
+            try:
+                for done in as_completed(under_way):
+                    index = under_way[done]
+                    responses = tuple(self._response(renderer, groups[index], choice) for choice in done.result())
+                    answered[index] = replace(groups[index], responses=responses, feedback=())
+                    if progress is not None:
+                        progress(len(answered) * n, len(groups) * n)
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [answered[index] for index in range(len(groups))]
+
+    def load(self, directory: str | Path, *, version: str) -> None:
+        """See `RolloutServer.load`; the OpenAI interface has no such request.
+
+        Raises:
+            ServerError: always.
+        """
+        raise self._error("takes no new weights", mend="Serve the model with vLLM, or sample in the process.")
+
+    def _settings(self, renderer: Renderer, sampling: Sampling) -> dict[str, Any]:
+        """What a request says about drawing."""
+        if sampling.top_k is not None:
+            raise ConfigError(
+                "the OpenAI interface has no top-k", where="--top-k", mend="Leave it out, or serve by vLLM."
+            )
+        common: dict[str, Any] = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+            "logprobs": 1,
+        }
+        return common | ({"stop": list(sampling.stop)} if sampling.stop else {})
+
+    def _choices(self, renderer: Renderer, prompt: tuple[int, ...], body: dict[str, Any], n: int) -> list[_Choice]:
+        """What the server answers to one prompt, as ids where it takes them."""
+        import openai
+
+        if self._takes_ids:
+            try:
+                return self._ask(body | {"prompt": list(prompt)}, n)
+            except openai.APIStatusError as error:
+                if error.status_code not in (400, 422):
+                    raise self._refusal(error) from error
+        try:
+            answer = self._ask(body | {"prompt": renderer.decode(prompt)}, n)
+        except openai.APIStatusError as error:
+            raise self._refusal(error) from error
+        self._takes_ids = False
+        return answer
+
+    def _ask(self, body: dict[str, Any], n: int) -> list[_Choice]:
+        import openai
+
+        for _ in range(self._retries + 1):
+            try:
+                received = self._client.completions.with_raw_response.create(
+                    **{name: body[name] for name in _STANDARD if name in body},
+                    extra_body={name: value for name, value in body.items() if name not in _STANDARD},
+                )
+                choices = msgspec.json.decode(received.content, type=_Answer).choices
+                fault = None if len(choices) == n else f"{len(choices)} choices, not {n}"
+            except openai.APIConnectionError as error:
+                raise self._unreachable(error) from error
+            except msgspec.DecodeError as error:
+                fault = str(error)
+            if fault is None:
+                return sorted(choices, key=lambda choice: choice.index)
+        raise self._error(f"answered what cannot be read ({fault}), at the last of {self._retries + 1} attempts")
+
+    def _response(self, renderer: Renderer, group: Group, choice: _Choice) -> Response:
+        finished = choice.finish_reason == "stop"
+        if choice.token_ids is None:
+            warnings.warn(
+                f"the rollout server {self._url} returns no token ids: its responses are text alone", stacklevel=2
+            )
+            return Response(choice.text, finished=finished, version=self.version)
+        logprobs = choice.logprobs.token_logprobs if choice.logprobs else None
+        if logprobs is not None and (len(logprobs) != len(choice.token_ids) or None in logprobs):
+            raise self._error(f"answered with {len(logprobs)} log-probabilities for {len(choice.token_ids)} tokens")
+        return Response(
+            renderer.text_of(choice.token_ids, prompt=group.prompt),
+            tokens=tuple(choice.token_ids),
+            logprobs=None if logprobs is None else tuple(value for value in logprobs if value is not None),
+            finished=finished,
+            version=self.version,
+        )
+
+    def _served_model(self) -> str:
+        if self._model is None:
+            models = self._json("GET", f"{self._url}/models").get("data") or []
+            if not models or not isinstance(models[0], dict) or "id" not in models[0]:
+                raise self._error("lists no model", mend="Name the model.")
+            self._model = str(models[0]["id"])
+        return self._model
+
+    def _json(self, method: Literal["GET", "POST"], url: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """A request beside completions; an answer that is no object counts as an empty one."""
+        import openai
+
+        try:
+            if method == "GET":
+                received = self._client.get(url, cast_to=object)
+            else:
+                received = self._client.post(url, body=body, cast_to=object)
+        except openai.APIStatusError as error:
+            raise self._refusal(error) from error
+        except openai.APIConnectionError as error:
+            raise self._unreachable(error) from error
+        except ValueError as error:
+            raise self._error(f"answered what is no JSON ({error}) to {url}") from error
+        return received if isinstance(received, dict) else {}
+
+    def _refusal(self, error: Any) -> ServerError:
+        said = " ".join(error.response.text.split())[:300]
+        return self._error(f"answered {error.status_code} to {error.request.url.path}: {said or 'nothing'}")
+
+    def _unreachable(self, error: Exception) -> ServerError:
+        if isinstance(error, _openai().APITimeoutError):
+            return self._error(f"took longer than {self._client.timeout} s")
+        return self._error(f"cannot be reached: {error.__cause__ or error}")
+
+    def _error(self, what: str, *, mend: str = "See that it runs and serves this model.") -> ServerError:
+        return ServerError(what, where=f"rollout server {self._url}", mend=mend)
+
+
+_STANDARD = ("model", "prompt", "n", "seed", "temperature", "top_p", "max_tokens", "logprobs", "stop")
+"""Fields of the OpenAI interface; others are a server's own."""
+
+
+def _openai() -> Any:
+    """The client library; it comes with an extra."""
+    try:
+        import openai
+    except ImportError as error:
+        mend = "Install it: pip install 'accord[server]'."
+        raise ConfigError("rollout servers need the openai package", mend=mend) from error
+    return openai
+
+
+class VllmServer(CompletionServer):
+    """vLLM: token ids in and out, and new weights from a directory that it can read.
+
+    Start it with `VLLM_SERVER_DEV_MODE=1`, in which it takes weights, on a network that you trust; and with
+    `--logprobs-mode processed_logprobs`, without which its log-probabilities are those of temperature 1 whatever the
+    temperature. `accord.rollout.sampler_gap` tells whether it answers with the weights and distribution of the trainer.
+    """
+
+    def _settings(self, renderer: Renderer, sampling: Sampling) -> dict[str, Any]:
+        self.check_version()
+        return super()._settings(renderer, replace(sampling, top_k=None)) | {
+            "top_k": -1 if sampling.top_k is None else sampling.top_k,
+            "stop_token_ids": list(renderer.stop_ids),
+            "include_stop_str_in_output": True,
+            "return_token_ids": True,
+            "add_special_tokens": False,
+        }
+
+    def check_version(self) -> str:
+        """The server's version.
+
+        Raises:
+            ServerError: it is older than the first that returns token ids, or says none.
+        """
+        version = str(self._json("GET", f"{self._root}/version").get("version", ""))
+        numbers = tuple(int(part) for part in version.partition("+")[0].split(".")[:3] if part.isdigit())
+        if numbers < FIRST_VLLM:
+            raise self._error(
+                f"is vLLM {version or 'of no version'}, which returns no token ids",
+                mend=f"Serve with vLLM {'.'.join(map(str, FIRST_VLLM))} or newer.",
+            )
+        return version
+
+    def load(self, directory: str | Path, *, version: str) -> None:
+        """Load weights from a directory, as `Policy.save` writes it, and forget what was cached under the old ones.
+
+        Raises:
+            ServerError: it does not take weights, or could not read these.
+        """
+        path = str(Path(directory).resolve())
+        request = {"method": "reload_weights", "kwargs": {"weights_path": path}}
+        try:
+            self._json("POST", f"{self._root}/collective_rpc", request)
+            self._json("POST", f"{self._root}/reset_prefix_cache")
+        except ServerError as error:
+            mend = "Start vLLM with VLLM_SERVER_DEV_MODE=1, in a version whose reload_weights takes a path."
+            raise self._error(f"did not load {path}: {error.what}", mend=mend) from error
+        self.version = version
+
+    @property
+    def _root(self) -> str:
+        return self._url.removesuffix("/v1")

@@ -1,0 +1,264 @@
+"""Rollouts over HTTP, against a real server on loopback that answers from a tiny policy and fails as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accord.errors import ConfigError
+from accord.policy.load import load_policy
+from accord.policy.policy import Policy
+from accord.policy.sample import Sampling, sample
+from accord.record import Group
+from accord.rollout import CompletionServer, ServerError, VllmServer, sampler_gap
+from accord.testing import preference_groups, tiny_model
+
+
+class StandIn:
+    """A server of completions, with vLLM's requests beside them.
+
+    Attributes:
+        faults: what happens to the next requests for completions: `slow`, `429`, `500`, `malformed`, `dropped`.
+        ids: whether it takes and returns token ids.
+        version: what it says it is.
+        requests: bodies of the requests that came, by path.
+        most: largest number of completions under way at a time.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.faults: list[str] = []
+        self.ids, self.version, self.loads = True, "0.11.0", True
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.most = self._under_way = 0
+        self._lock = threading.Lock()
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                answers = {"/v1/models": {"data": [{"id": "tiny"}]}, "/version": {"version": stand_in.version}}
+                self.send(200, json.dumps(answers[self.path]))
+
+            def do_POST(self) -> None:
+                text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = json.loads(text) if text.strip() else {}
+                with stand_in._lock:
+                    stand_in.requests.append((self.path, body))
+                    fault = stand_in.faults.pop(0) if stand_in.faults and "completions" in self.path else ""
+                if self.path != "/v1/completions":
+                    self.send(200 if stand_in.loads else 404, json.dumps({"results": [None]}))
+                elif fault == "dropped":
+                    self.close_connection = True
+                elif fault.isdigit():
+                    self.send(int(fault), '{"error": {"message": "try later"}}', {"Retry-After": "0.01"})
+                elif fault == "malformed":
+                    self.send(200, '{"choices": [{"text": ')
+                elif not stand_in.ids and not isinstance(body["prompt"], str):
+                    self.send(400, '{"error": {"message": "prompt must be a string"}}')
+                else:
+                    if fault == "slow":
+                        time.sleep(0.6)
+                    self.send(200, json.dumps(stand_in.complete(body)))
+
+            def send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text.encode())))
+                with suppress(OSError):  # who waits no longer has hung up
+                    self.end_headers()
+                    self.wfile.write(text.encode())
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        with self._lock:
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+        time.sleep(0.02)
+        renderer = self.policy.renderer
+        prompt = body["prompt"]
+        ids = prompt if isinstance(prompt, list) else renderer.tokenizer.encode(prompt, add_special_tokens=False)
+        sampling = Sampling(
+            temperature=body["temperature"],
+            max_tokens=body["max_tokens"],
+            seed=body["seed"],
+            stop=tuple(body.get("stop", ())),
+        )
+        with self._lock:
+            (drawn,) = sample(
+                self.policy.model,
+                [ids],
+                n=body["n"],
+                sampling=sampling,
+                stop_ids=renderer.stop_ids,
+                pad_id=0,
+                decode=renderer.decode,
+            )
+            self._under_way -= 1
+        choices = []
+        for index, answer in enumerate(drawn):
+            choice: dict[str, Any] = {
+                "index": index,
+                "text": renderer.text_of(answer.tokens),
+                "finish_reason": "stop" if answer.finished else "length",
+                "logprobs": {"token_logprobs": list(answer.logprobs), "tokens": []},
+            }
+            if body.get("return_token_ids"):
+                choice["token_ids"] = list(answer.tokens)
+            choices.append(choice)
+        return {"id": "1", "object": "text_completion", "created": 0, "model": "tiny", "choices": choices[::-1]}
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    return load_policy(tiny_model(tmp_path_factory.mktemp("policy"), "llama"))
+
+
+@pytest.fixture
+def stand_in(policy: Policy) -> Iterator[StandIn]:
+    server = StandIn(policy)
+    yield server
+    server.close()
+
+
+GROUPS = preference_groups(5)
+SAMPLING = Sampling(max_tokens=6, seed=3, temperature=0.8)
+
+
+def test_vllm_gives_what_the_trainer_reads(stand_in: StandIn, policy: Policy) -> None:
+    server = VllmServer(stand_in.url, parallel=2)
+    server.version = "step-3"
+    seen: list[tuple[int, int]] = []
+    groups = server.rollout(
+        policy.renderer, GROUPS, n=2, sampling=SAMPLING, progress=lambda done, total: seen.append((done, total))
+    )
+    assert [group.prompt for group in groups] == [group.prompt for group in GROUPS]
+    assert seen == [(2 * done, 10) for done in range(1, 6)]
+    assert stand_in.most == 2
+    for group, (path, body) in zip(groups, stand_in.requests, strict=False):
+        assert path == "/v1/completions"
+        assert body["model"] == "tiny"
+        assert body["stop_token_ids"] == list(policy.renderer.stop_ids)
+        assert all(response.version == "step-3" for response in group.responses)
+        encoded = policy.renderer.encode(group)
+        assert [ids.tokens for ids in encoded.responses] == [response.tokens for response in group.responses]
+    assert {tuple(body["prompt"]) for _, body in stand_in.requests} == {
+        policy.renderer.encode_prompt(group.prompt) for group in GROUPS
+    }
+    assert sampler_gap(policy, groups, temperature=0.8).largest <= 1e-5
+    assert server.rollout(policy.renderer, GROUPS, n=2, sampling=SAMPLING) == groups
+
+
+@pytest.mark.parametrize("takes_ids", [True, False])
+def test_without_token_ids_there_is_text_and_a_warning(stand_in: StandIn, policy: Policy, takes_ids: bool) -> None:
+    stand_in.ids = takes_ids
+    server = CompletionServer(stand_in.url, parallel=1)
+    with pytest.warns(UserWarning, match="returns no token ids"):
+        groups = server.rollout(policy.renderer, GROUPS[:2], n=2, sampling=SAMPLING)
+    for group in groups:
+        for response in group.responses:
+            assert response.tokens is None
+            assert response.logprobs is None
+    assert any(response.text for group in groups for response in group.responses)
+    prompts = [body["prompt"] for _, body in stand_in.requests]
+    if takes_ids:
+        assert all(isinstance(prompt, list) for prompt in prompts)
+    else:
+        assert [type(prompt) for prompt in prompts] == [list, str, str], "refused once, it is not tried again"
+
+
+def test_faults_are_tried_again(stand_in: StandIn, policy: Policy) -> None:
+    expected = VllmServer(stand_in.url).rollout(policy.renderer, GROUPS, n=2, sampling=SAMPLING)
+    stand_in.requests.clear()
+    stand_in.faults = ["dropped", "500", "429", "malformed", "slow"]
+    server = VllmServer(stand_in.url, timeout=0.4, retries=5, parallel=1)
+    assert server.rollout(policy.renderer, GROUPS, n=2, sampling=SAMPLING) == expected
+    assert len(stand_in.requests) == len(GROUPS) + 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("500", "answered 500 to /v1/completions: .*try later"),
+        ("429", "answered 429"),
+        ("403", "answered 403"),
+        ("malformed", "answered what cannot be read .* last of 2 attempts"),
+        ("dropped", "cannot be reached"),
+        ("slow", r"took longer than 0\.3 s"),
+    ],
+)
+def test_what_goes_on_failing_names_the_server(stand_in: StandIn, policy: Policy, fault: str, said: str) -> None:
+    stand_in.faults = [fault] * 9
+    server = VllmServer(stand_in.url, timeout=0.3, retries=1, parallel=1)
+    with pytest.raises(ServerError, match=f"^rollout server {stand_in.url}: {said}"):
+        server.rollout(policy.renderer, GROUPS, n=1, sampling=SAMPLING)
+
+
+def test_nobody_there() -> None:
+    server = VllmServer("http://127.0.0.1:9/v1", retries=0, timeout=1)
+    with pytest.raises(ServerError, match=r"^rollout server http://127\.0\.0\.1:9/v1: cannot be reached"):
+        server.check_version()
+
+
+def test_new_weights_are_loaded_and_the_cache_is_forgotten(stand_in: StandIn, tmp_path: Path) -> None:
+    server = VllmServer(stand_in.url, retries=0)
+    server.load(tmp_path, version="step-7")
+    assert server.version == "step-7"
+    assert stand_in.requests == [
+        ("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(tmp_path.resolve())}}),
+        ("/reset_prefix_cache", {}),
+    ]
+    stand_in.loads = False
+    with pytest.raises(ServerError, match=r"did not load .*answered 404.*VLLM_SERVER_DEV_MODE=1"):
+        server.load(tmp_path, version="step-8")
+    assert server.version == "step-7"
+    with pytest.raises(ServerError, match="takes no new weights"):
+        CompletionServer(stand_in.url).load(tmp_path, version="step-8")
+
+
+@pytest.mark.parametrize("version", ["0.9.2", "0.10.1.1", ""])
+def test_an_old_vllm_is_refused(stand_in: StandIn, policy: Policy, version: str) -> None:
+    stand_in.version = version
+    with pytest.raises(ServerError, match=r"is vLLM .* returns no token ids\. Serve with vLLM 0\.10\.2"):
+        VllmServer(stand_in.url, retries=0).rollout(policy.renderer, GROUPS, n=1, sampling=SAMPLING)
+    stand_in.version = "0.12.0+cu129"
+    assert VllmServer(stand_in.url).check_version() == "0.12.0+cu129"
+
+
+def test_top_k_goes_to_vllm_alone(stand_in: StandIn, policy: Policy) -> None:
+    top_k = Sampling(max_tokens=2, top_k=5, stop=("zzz",))
+    VllmServer(stand_in.url).rollout(policy.renderer, [Group("x")], n=1, sampling=top_k)
+    _, body = stand_in.requests[0]
+    assert (body["top_k"], body["stop"], body["include_stop_str_in_output"]) == (5, ["zzz"], True)
+    with pytest.raises(ConfigError, match=r"^--top-k"):
+        CompletionServer(stand_in.url).rollout(policy.renderer, [Group("x")], n=1, sampling=top_k)
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(ConfigError, match="rollout server ftp://x"):
+        CompletionServer("ftp://x")
+    with warnings.catch_warnings(), pytest.raises(ConfigError):
+        CompletionServer("http://x", parallel=0)
