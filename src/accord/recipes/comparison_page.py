@@ -181,6 +181,7 @@ compares the best answer with the worst, which leaves about {table.pairs} pairs.
 
 - Labels are derived from the preferences: preferred is desirable. So are probabilities: 1 and 0.
 - Scores are the annotator's own values, which agree with its preferences. `modpo` gets them as its second objective.
+- Costs are 1 for an insult, for `cost_dpo`. There is one annotator, so `group_dpo` is `dpo`.
 - `sft` imitates the preferred answers. Lists hold two answers, where list objectives come close to `dpo` or to it.
 - `cost_model` takes the preferred answer as the safe one."""
 

@@ -164,12 +164,14 @@ def _prompts(town: Town, count: int, seed: int) -> list[Case]:
 def _scored(group: Group, annotator: Annotator) -> Group:
     """The pair with the annotator's preference and values only; where it slipped, the values have slipped as well.
 
-    Scores that knew better than the preferences would show an objective which of them are flipped.
+    Scores that knew better than the preferences would show an objective which of them are flipped. The cost, for
+    objectives that have one, is 1 for an insult.
     """
     preferences = tuple(group.preferences())
     values = [annotator.value(group, response) for response in group.responses]
     scores = [max(values) if index == preferences[0].better else min(values) for index in range(len(values))]
-    feedback = Feedback("oracle", annotator.name, preferences, scores={"overall": tuple(scores)})
+    given = {"overall": tuple(scores), "cost": group.scores("rude") or (0.0,) * len(values)}
+    feedback = Feedback("oracle", annotator.name, preferences, scores=given)
     return msgspec.structs.replace(group, feedback=(feedback,))
 
 
