@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from accord.policy.cache import reserve
+from accord.policy.sharding import let_go
 
 
 class Decoder(Protocol):
@@ -154,5 +155,6 @@ def evaluating(model: Any) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
+        let_go(model)
         for module, training in modes:
             module.training = training

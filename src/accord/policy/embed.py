@@ -16,7 +16,7 @@ def prompt_embedding(policy: Policy, tokens: Sequence[int]) -> Tensor:
     """The mean of the LM head's input over the tokens of a prompt (all but the last), of length 1, `[H]` float32."""
     ids = tuple(tokens)
     row = Encoded(ids[:1], (EncodedResponse(ids[1:], (True,) * (len(ids) - 1)),))
-    with torch.inference_mode(), policy.precision():
+    with torch.no_grad(), policy.precision():
         rows = policy.rows([row])
         states = hidden_states(policy.model, rows)[rows.place]
     return torch.nn.functional.normalize(states.float().mean(0), dim=0)

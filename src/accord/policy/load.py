@@ -115,7 +115,7 @@ def _skeleton(policy: Policy) -> Policy:
 def _find_engine(policy: Policy) -> None:
     """Find out, by trying, what the model does to its logits and how batches go through it fastest."""
     # A model in one piece is tried in its own precision, which tells more; in pieces it knows only that of training.
-    with policy.precision() if is_sharded(policy.model) else nullcontext():
+    with torch.no_grad(), policy.precision() if is_sharded(policy.model) else nullcontext():
         try:
             policy.finish = find_finish(policy.model)
             policy.engine = find_engine(policy.model, policy.finish)

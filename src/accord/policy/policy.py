@@ -28,7 +28,7 @@ from accord.policy.logprobs import (
     vocabulary_size,
 )
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
-from accord.policy.sharding import gathered, is_first, is_sharded
+from accord.policy.sharding import gathered, is_first, is_sharded, let_go
 from accord.record import Encoded
 
 Dtype = Literal["fp32", "bf16"]
@@ -80,11 +80,13 @@ class Policy:
         """Longest sequence the model was built for, where its configuration says."""
         return position_limit(self.model.config)
 
-    def precision(self) -> AbstractContextManager[Any]:
-        """The autocast context of `dtype`."""
-        if self.dtype == "bf16":
-            return torch.autocast(self.device.type, dtype=torch.bfloat16)
-        return nullcontext()
+    @contextmanager
+    def precision(self) -> Iterator[None]:
+        """The context in which the model computes: under autocast if `dtype` says so."""
+        with torch.autocast(self.device.type, dtype=torch.bfloat16) if self.dtype == "bf16" else nullcontext():
+            yield
+        if not torch.is_grad_enabled():
+            let_go(self.model)
 
     def rows(self, batch: Sequence[Encoded]) -> Rows:
         """Lay out Groups for this policy."""

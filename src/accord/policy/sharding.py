@@ -72,6 +72,16 @@ def is_sharded(model: object) -> bool:
     return isinstance(model, FSDPModule)
 
 
+def let_go(model: object) -> None:
+    """Let what stays whole between forward and backward pass be in shares again; for passes without a backward pass.
+
+    Left whole, it would be what `parameters()` gives, and what the next forward pass reads, stale or not. Does nothing
+    to a model that is not sharded.
+    """
+    if isinstance(model, FSDPModule):
+        model.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with all of its shares; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -107,7 +117,7 @@ def gathered(model: Module, bones: Module | None) -> Module | None:
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The layers of a language model, whatever its architecture: the list of modules that holds most of its weights."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=_size, default=nn.ModuleList()))
+    return list(max(lists, key=_size)) if lists else []
 
 
 def _size(module: nn.Module) -> int:

@@ -159,7 +159,7 @@ def _totals(policy: Policy, groups: Sequence[Group]) -> list[list[float]]:
     parts = within_budget(list(enumerate(batch)), MICRO_BATCH_TOKENS, policy.cost, encoded=lambda item: item[1])
     totals: dict[int, list[float]] = {}
     for part in parts:
-        with torch.inference_mode():
+        with torch.no_grad():
             sums = policy.logprobs([encoded for _, encoded in part]).sum(-1).tolist()
         totals |= {index: row[: len(one.responses)] for (index, one), row in zip(part, sums, strict=True)}
     return [totals[index] for index in range(len(batch))]

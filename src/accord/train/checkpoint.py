@@ -1,24 +1,30 @@
 """Exact resume: everything the next step depends on, written beside and renamed, without pickle.
 
-A checkpoint is a directory `step-000120` of `parameters.safetensors` (what is trained), `optimizer.safetensors`
-(moments and random states) and `state.json`. A run killed at any moment leaves either the whole directory or none.
+A checkpoint is a directory `step-000120` of `state.json` and, from each process, a safetensors file with its shares of
+what is trained, of the moments, and its random states. Any number of processes can take it up: the shares are put
+together as they need them. A run killed at any moment leaves either the whole directory or none.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 
 from accord.errors import AccordError
+from accord.train import distributed
 
-PARAMETERS, OPTIMIZER, STATE = "parameters.safetensors", "optimizer.safetensors", "state.json"
+STATE = "state.json"
+_SHARES = "*.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -48,20 +54,28 @@ def save(
     *,
     keep: int,
 ) -> Path:
-    """Write a checkpoint below `directory` and delete all but the newest `keep`."""
+    """Write a checkpoint below `directory` and delete all but the newest `keep`; every process must call."""
     target = directory / f"step-{state.step:06d}"
     beside = directory / f".{target.name}.partial"
-    _remove(beside)
-    beside.mkdir(parents=True)
-    save_file({name: p.detach().cpu().contiguous().clone() for name, p in parameters.items()}, beside / PARAMETERS)
-    save_file(_optimizer_tensors(parameters, optimizer), beside / OPTIMIZER)
-    (beside / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(state)))
-    for file in beside.iterdir():
-        _flush(file)
-    _remove(target)
-    os.replace(beside, target)
-    for old in checkpoints(directory)[:-keep]:
-        _remove(old)
+    first = distributed.rank() == 0
+    if first:
+        _remove(beside)
+        beside.mkdir(parents=True)
+    distributed.barrier()
+    with _quiet():
+        writer = HuggingFaceStorageWriter(str(beside), save_distributed=True)
+        state_dict_saver.save(
+            _tensors(parameters, optimizer), storage_writer=writer, no_dist=distributed.world_size() == 1
+        )
+    if first:
+        (beside / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(state)))
+        for file in beside.iterdir():
+            _flush(file)
+        _remove(target)
+        os.replace(beside, target)
+        for old in checkpoints(directory)[:-keep]:
+            _remove(old)
+    distributed.barrier()
     return target
 
 
@@ -81,43 +95,59 @@ def load_state(checkpoint: Path) -> State:
 
 
 def restore(checkpoint: Path, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> State:
-    """Put parameters, moments and random states back to where they were.
+    """Put parameters, moments and random states back to where they were; every process must call.
 
     Raises:
         AccordError: the checkpoint is damaged or belongs to another model.
     """
     state = load_state(checkpoint)
-    saved = load_file(checkpoint / PARAMETERS)
-    if set(saved) != set(parameters):
+    reader = HuggingFaceStorageReader(str(checkpoint))
+    saved = set(reader.read_metadata().state_dict_metadata)
+    if {name.partition(":")[2] for name in saved if name.startswith("parameter:")} != set(parameters):
         raise AccordError(
             "the checkpoint holds other parameters than this run trains",
             where=str(checkpoint),
             mend="Use the settings it was written with, or --fresh.",
         )
-    moments = load_file(checkpoint / OPTIMIZER)
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved[name])
-            if f"{name}:step" in moments:
-                optimizer.state[parameter] = {
-                    key: moments[f"{name}:{key}"].to(parameter.device) for key in _MOMENTS
-                } | {"step": moments[f"{name}:step"]}
-    torch.set_rng_state(moments["random:cpu"])
-    if "random:cuda" in moments and torch.cuda.is_available():
-        torch.cuda.set_rng_state(moments["random:cuda"])
+    for name, parameter in parameters.items():
+        if f"step:{name}" in saved:
+            optimizer.state[parameter] = {key: torch.zeros_like(parameter) for key in _MOMENTS} | {
+                "step": torch.zeros(())
+            }
+    tensors = _tensors(parameters, optimizer)
+    # More processes than wrote the checkpoint: their random states begin anew, as at the start of a run.
+    tensors = {name: tensor for name, tensor in tensors.items() if name in saved}
+    with _quiet():
+        state_dict_loader.load(tensors, storage_reader=reader, no_dist=distributed.world_size() == 1)
+    rank = distributed.rank()
+    if f"random:cpu:{rank}" in tensors:
+        torch.set_rng_state(tensors[f"random:cpu:{rank}"])
+    if f"random:cuda:{rank}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"random:cuda:{rank}"])
     return state
 
 
-def _optimizer_tensors(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    tensors = {"random:cpu": torch.get_rng_state()}
+def _tensors(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything by name: what is there is written, and what is read is put where it is."""
+    rank = distributed.rank()
+    tensors = {f"random:cpu:{rank}": torch.get_rng_state()}
     if torch.cuda.is_available():
-        tensors["random:cuda"] = torch.cuda.get_rng_state()
+        tensors[f"random:cuda:{rank}"] = torch.cuda.get_rng_state()
     for name, parameter in parameters.items():
+        tensors[f"parameter:{name}"] = parameter.detach()
         state = optimizer.state.get(parameter, {})
         if state:
-            tensors |= {f"{name}:{key}": state[key].detach().cpu().contiguous().clone() for key in _MOMENTS}
-            tensors[f"{name}:step"] = torch.as_tensor(state["step"]).detach().cpu().clone()
+            tensors |= {f"{key}:{name}": state[key] for key in _MOMENTS}
+            tensors[f"step:{name}"] = torch.as_tensor(state["step"]).reshape(1)
     return tensors
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the library's remarks on how it was called."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="torch.distributed.checkpoint")
+        yield
 
 
 def _flush(file: Path) -> None:
@@ -127,8 +157,8 @@ def _flush(file: Path) -> None:
 
 def _remove(directory: Path) -> None:
     """Delete a checkpoint's own files, and the directory if nothing else is in it."""
-    for name in (PARAMETERS, OPTIMIZER, STATE):
-        (directory / name).unlink(missing_ok=True)
+    for file in [directory / STATE, *directory.glob(_SHARES)]:
+        file.unlink(missing_ok=True)
     if directory.is_dir() and not any(directory.iterdir()):
         directory.rmdir()
 

@@ -14,6 +14,7 @@ Dtype = Literal["fp32", "bf16"]
 Overlong = Literal["drop", "truncate"]
 ChatMode = Literal["auto", "on", "off"]
 Template = Literal["messages", "instruction"]
+Shard = Literal["auto", "full", "none"]
 Missing = Literal["stop", "record"]
 
 
@@ -57,6 +58,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lora_alpha: scale of the adapters; default twice the rank.
         lora_dropout: dropout inside the adapters.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        shard: with several processes, hold a share of the weights, gradients and moments in each (full) or all in
+            each (none). Auto shards on GPUs, except what cannot be sharded: rounds of sampling, moving references and
+            teachers.
         chat: wrap plain-text prompts as a user turn of the chat template: when there is one (auto), always, never.
         save_every: steps between checkpoints; default a tenth of the run. 0 checkpoints only when a signal stops the
             run, and at the end.
@@ -124,6 +128,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lora_alpha: float | None = None
     lora_dropout: float = 0.0
     gradient_checkpointing: bool = False
+    shard: Shard = "auto"
     chat: ChatMode = "auto"
     save_every: int | None = None
     keep_checkpoints: int = 2

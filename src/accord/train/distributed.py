@@ -1,20 +1,28 @@
-"""Data parallelism by hand: every rank sees the whole plan, takes its share of the micro-batches, and sums.
+"""Several processes: every rank sees the whole plan, takes its share of the micro-batches, and sums.
 
 Losses are divided by global weights before the backward pass, so that the only thing to do with gradients is to add
-them. With one process every function here is the identity.
+them: here where every rank holds all weights, in the backward pass itself where they are sharded. With one process
+every function here is the identity.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from accord.errors import ConfigError
+from accord.train.config import TrainConfig
+
 Part = TypeVar("Part")
+
+PATIENCE = timedelta(hours=2)
+"""How long ranks wait for each other: the first reads and writes a large model for all."""
 
 
 def start() -> None:
@@ -23,7 +31,7 @@ def start() -> None:
         backend = "nccl" if torch.cuda.is_available() else "gloo"
         if backend == "nccl":
             torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-        dist.init_process_group(backend)
+        dist.init_process_group(backend, timeout=PATIENCE)
 
 
 def rank() -> int:
@@ -36,9 +44,41 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def shards(config: TrainConfig) -> bool:
+    """Whether the weights are held in shares.
+
+    Raises:
+        ConfigError: sharding was asked for where it is not possible.
+    """
+    if world_size() == 1 or config.shard == "none":
+        return False
+    obstacle = _not_sharded(config)
+    if config.shard == "auto":
+        return obstacle is None and torch.cuda.is_available() and config.device != "cpu"
+    if obstacle is not None:
+        raise ConfigError(f"{obstacle} works on whole weights only", where="--shard full", mend="Give --shard none.")
+    return True
+
+
+def _not_sharded(config: TrainConfig) -> str | None:
+    """What in these settings needs other passes on each rank, or weights that can be exchanged in place."""
+    obstacles = {
+        "sampling in rounds (--reward)": bool(config.reward),
+        "a teacher (--teacher)": config.teacher is not None,
+        "a moving reference (--reference-every)": bool(config.reference_every),
+    }
+    return next((name for name, there in obstacles.items() if there), None)
+
+
 def share(parts: Sequence[Part]) -> list[Part]:
     """This rank's share of a list of work."""
     return list(parts[rank() :: world_size()])
+
+
+def idle(parts: Sequence[Part]) -> list[Part]:
+    """What this rank does over again for its `share` to be as long as the longest: nothing, or one part."""
+    passes = -(-len(parts) // world_size())
+    return list(parts[:1]) * (passes - len(share(parts)))
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from accord.errors import NumericsError
 from accord.objectives.policy_gradient.trust_region import TrustRegion
+from accord.policy.sharding import whole
 from accord.train.collate import Example
 from accord.train.config import TrainConfig
 from accord.train.natural import natural_step
@@ -68,7 +69,7 @@ def optimise(
             group["lr"] = rate * group["rate_factor"]
         optimizer.zero_grad(set_to_none=True)
         result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=True)
-        norm = float(nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf))
+        norm = float(whole(nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf)))
         if not math.isfinite(norm):
             raise NumericsError(
                 f"the gradient of step {step + 1} is {norm}",

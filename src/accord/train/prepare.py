@@ -18,6 +18,7 @@ from accord.objectives import resolve
 from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
+from accord.policy.budget import within_budget
 from accord.policy.engine.precision import bf16_gain
 from accord.policy.fingerprint import data_fingerprint
 from accord.policy.load import load_policy
@@ -25,6 +26,7 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
 from accord.policy.rows import shared_tokens
+from accord.policy.sharding import is_sharded
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train import distributed
@@ -158,8 +160,8 @@ def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> N
         return
     batch = [example.encoded for example in run.scored]
     batch += [example.mismatched for example in run.scored if example.mismatched is not None]
-    missing = reference.missing(batch)
-    if any(distributed.gather(len(missing))):
+    missing = _missing_anywhere(reference, batch)
+    if missing:
         opened = run.start() if run.task.policy.adapted or not policy_is_start else None
         with display.bar("reference", len(missing)) as bar:
             if opened is None:
@@ -196,10 +198,24 @@ def check_first_step(run: Run) -> None:
 def _compute(
     reference: Reference, starting: Policy, missing: list[Encoded], config: TrainConfig, advance: Callable[[int], None]
 ) -> None:
-    share = distributed.share(missing)
-    reference.compute(starting, share, micro_batch_tokens=config.micro_batch_tokens, advance=advance)
+    parts = within_budget(missing, config.micro_batch_tokens, starting.cost, encoded=lambda encoded: encoded)
+    idle = distributed.idle(parts) if is_sharded(starting.model) else []
+    for part in [*distributed.share(parts), *idle]:
+        reference.compute(starting, part, micro_batch_tokens=config.micro_batch_tokens, advance=advance)
     distributed.barrier()
-    reference.missing(missing)
+    if reference.missing(missing):
+        raise ConfigError(
+            "the processes do not share one cache, so they miss each other's log-probs of the reference",
+            where="ACCORD_CACHE",
+            mend="Set it to a directory that all machines see.",
+        )
+
+
+def _missing_anywhere(reference: Reference, batch: Sequence[Encoded]) -> list[Encoded]:
+    """What any rank's cache has not; the same on all ranks."""
+    missing = {id(encoded) for encoded in reference.missing(batch)}
+    places = distributed.gather([place for place, encoded in enumerate(batch) if id(encoded) in missing])
+    return [batch[place] for place in sorted({place for of_rank in places for place in of_rank})]
 
 
 def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
@@ -215,6 +231,7 @@ def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
         chat=config.chat,
         seed=config.seed,
         gradient_checkpointing=config.gradient_checkpointing,
+        shard=distributed.shards(config),
         trust_remote_code=config.trust_remote_code,
     )
 

@@ -150,6 +150,7 @@ class _Session:
         finally:
             if log is not None:
                 log.close()
+        self.policy.save(self.directory.model)
         if self.writes:
             self._finish(total)
         distributed.barrier()
@@ -273,18 +274,14 @@ class _Session:
         return len(found) > patience and max(found[-patience:]) <= max(found[:-patience])
 
     def _checkpoint(self, step: int) -> None:
-        if self.writes:
-            state = checkpoint.State(
-                step=step,
-                tokens=self.tokens,
-                seconds=self.seconds,
-                plan=self.prepared.fingerprint,
-                memory=dict(self.prepared.task.state),
-            )
-            checkpoint.save(
-                self.directory.checkpoints, state, self.kept, self.optimizer, keep=self.config.keep_checkpoints
-            )
-        distributed.barrier()
+        state = checkpoint.State(
+            step=step,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            plan=self.prepared.fingerprint,
+            memory=dict(self.prepared.task.state),
+        )
+        checkpoint.save(self.directory.checkpoints, state, self.kept, self.optimizer, keep=self.config.keep_checkpoints)
 
     def _measure(self, step: int, log: Log | None) -> None:
         """Measure on held-out data, fixed prompts and the caller's probe, without touching the random state."""
@@ -324,8 +321,7 @@ class _Session:
                 self.display.numbers(line)
 
     def _finish(self, total: int) -> None:
-        """Export the model and close the record."""
-        self.policy.save(self.directory.model)
+        """Close the record."""
         self.directory.write_model_manifest()
         recorded = read_environment(self.directory.environment)
         write_environment(

@@ -27,6 +27,7 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import Reference
 from accord.policy.rows import Rows
+from accord.policy.sharding import is_sharded
 from accord.train import distributed
 from accord.train.annotators import annotator_tensor
 from accord.train.collate import Example, feedback_tensors, given_tensors
@@ -116,17 +117,15 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
     Raises:
         NumericsError: a loss is not finite; names the prompt.
     """
-    batches: list[Batch] = [
-        (part, task.policy.rows([example.encoded for example in part]))
-        for part in distributed.share(micro_batches(examples, micro_batch_tokens, task.policy.cost))
-    ]
+    parts = micro_batches(examples, micro_batch_tokens, task.policy.cost)
+    batches, idle = _laid_out(task, distributed.share(parts)), _laid_out(task, _idle(task, parts))
     shared: dict[str, Tensor] = {}
     if "mismatched_kl" in task.needs:
         shared["mismatched_kl"] = mismatched_kl(task, examples, micro_batch_tokens=micro_batch_tokens)
     if "step_pairs" in task.needs:
-        shared["step_pairs"] = step_pairs(task, batches)
+        shared["step_pairs"] = step_pairs(task, batches, idle)
     if "step_ratios" in task.needs:
-        shared["step_ratios"] = step_ratios(task, batches)
+        shared["step_ratios"] = step_ratios(task, batches, idle)
     denominators = _denominators(task, batches, shared)
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with torch.set_grad_enabled(backward):
@@ -143,8 +142,11 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
                 torch.autograd.backward(loss)
             _add(sums, {"loss": (loss.detach(), None)})
             _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
+        _pass_idly(task, idle)
     if backward:
-        distributed.sum_tensors(_gradients(task))
+        gradients = _gradients(task)
+        if not is_sharded(task.policy.model):
+            distributed.sum_tensors(gradients)
     tokens = sum(example.tokens for examples_of_batch, _ in batches for example in examples_of_batch)
     return _over_ranks({name: (pair[0], pair[1]) for name, pair in sums.items()}, tokens)
 
@@ -158,16 +160,19 @@ def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens
     matched = [Example(example.group, example.mismatched) for example in examples if example.mismatched is not None]
     total = torch.zeros(2, dtype=torch.float64, device=task.policy.device)
     with torch.no_grad():
-        for part in distributed.share(micro_batches(matched, micro_batch_tokens, task.policy.cost)):
+        parts = micro_batches(matched, micro_batch_tokens, task.policy.cost)
+        for part in distributed.share(parts):
             encoded = [example.encoded for example in part]
             rows = task.policy.rows(encoded)
             ratio = task.policy.logprobs(rows) - task.reference.logprobs(encoded, rows)
             total += torch.stack([ratio.double().sum(), rows.valid.double().sum()])
+        for part in _idle(task, parts):
+            task.policy.logprobs([example.encoded for example in part])
     distributed.sum_tensors([total])
     return (total[0] / total[1].clamp_min(1.0)).float()
 
 
-def step_pairs(task: Task, batches: Sequence[Batch]) -> Tensor:
+def step_pairs(task: Task, batches: Sequence[Batch], idle: Sequence[Batch] = ()) -> Tensor:
     """Every preferred pair of the step, over all ranks: weight, log-prob margin of the policy and of the reference."""
     rows: list[list[float]] = []
     with torch.no_grad():
@@ -176,10 +181,11 @@ def step_pairs(task: Task, batches: Sequence[Batch]) -> Tensor:
             prefer, mask = tensors["prefer"], tensors["mask"]
             margins = [pairwise(seq_sum(tensors[name], mask)) for name in ("policy", "reference")]
             rows += torch.stack([prefer, *margins], -1)[prefer > 0].tolist()
+        _pass_idly(task, idle)
     return _of_all_ranks(rows, columns=3, device=task.policy.device)
 
 
-def step_ratios(task: Task, batches: Sequence[Batch]) -> Tensor:
+def step_ratios(task: Task, batches: Sequence[Batch], idle: Sequence[Batch] = ()) -> Tensor:
     """Every labelled response of the step, over all ranks: its label, and its log-ratio of policy to reference."""
     rows: list[list[float]] = []
     with torch.no_grad():
@@ -187,6 +193,7 @@ def step_ratios(task: Task, batches: Sequence[Batch]) -> Tensor:
             tensors = _tensors(task, batch)
             ratio = seq_log_ratio(tensors["policy"], tensors["reference"], tensors["mask"])
             rows += torch.stack([tensors["label"], ratio], -1)[tensors["label"] != 0].tolist()
+        _pass_idly(task, idle)
     return _of_all_ranks(rows, columns=2, device=task.policy.device)
 
 
@@ -194,6 +201,22 @@ def _of_all_ranks(rows: list[list[float]], *, columns: int, device: torch.device
     """The rows of every rank, or one of zeros."""
     every = [row for of_rank in distributed.gather(rows) for row in of_rank]
     return torch.tensor(every or [[0.0] * columns], device=device)
+
+
+def _laid_out(task: Task, parts: Sequence[list[Example]]) -> list[Batch]:
+    return [(part, task.policy.rows([example.encoded for example in part])) for part in parts]
+
+
+def _idle(task: Task, parts: Sequence[list[Example]]) -> list[list[Example]]:
+    """Micro-batches that this rank repeats to no effect: sharded weights need as many passes on every rank."""
+    return distributed.idle(parts) if is_sharded(task.policy.model) else []
+
+
+def _pass_idly(task: Task, idle: Sequence[Batch]) -> None:
+    for batch in idle:
+        outputs = [one for one in _tensors(task, batch).values() if isinstance(one, Tensor) and one.requires_grad]
+        if outputs:
+            torch.autograd.backward([0.0 * output.sum() for output in outputs])
 
 
 def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
