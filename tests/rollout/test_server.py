@@ -30,6 +30,8 @@ class StandIn:
         faults: what happens to the next requests for completions: `slow`, `429`, `500`, `malformed`, `dropped`.
         ids: whether it takes and returns token ids.
         version: what it says it is.
+        loads: whether it takes weights.
+        largest: choices it gives at a time.
         requests: bodies of the requests that came, by path.
         most: largest number of completions under way at a time.
     """
@@ -37,7 +39,7 @@ class StandIn:
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.faults: list[str] = []
-        self.ids, self.version, self.loads = True, "0.11.0", True
+        self.ids, self.version, self.loads, self.largest = True, "0.11.0", True, 99
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.most = self._under_way = 0
         self._lock = threading.Lock()
@@ -111,7 +113,7 @@ class StandIn:
             (drawn,) = sample(
                 self.policy.model,
                 [ids],
-                n=body["n"],
+                n=min(body["n"], self.largest),
                 sampling=sampling,
                 stop_ids=renderer.stop_ids,
                 pad_id=0,
@@ -188,6 +190,14 @@ def test_without_token_ids_there_is_text_and_a_warning(stand_in: StandIn, policy
         assert all(isinstance(prompt, list) for prompt in prompts)
     else:
         assert [type(prompt) for prompt in prompts] == [list, str, str], "refused once, it is not tried again"
+
+
+def test_a_server_that_gives_fewer_choices_is_asked_again(stand_in: StandIn, policy: Policy) -> None:
+    stand_in.largest = 2
+    (group,) = VllmServer(stand_in.url).rollout(policy.renderer, GROUPS[:1], n=5, sampling=SAMPLING)
+    assert len({response.tokens for response in group.responses}) == 5
+    assert [body["n"] for _, body in stand_in.requests] == [5, 3, 1]
+    assert len({body["seed"] for _, body in stand_in.requests}) == 3
 
 
 def test_faults_are_tried_again(stand_in: StandIn, policy: Policy) -> None:

@@ -5,8 +5,9 @@ from accord.rollout.episodes import rollout_episodes
 from accord.rollout.gap import Gap, sampler_gap
 from accord.rollout.progress import progress_bar
 from accord.rollout.rollout import rollout
-from accord.rollout.server import CompletionServer, RolloutServer, ServerError, VllmServer
+from accord.rollout.server import CompletionServer, RolloutServer, ServerError
 from accord.rollout.text_environment import TextGenerationEnvironment
+from accord.rollout.vllm import VllmServer
 
 __all__ = [
     "CompletionServer",

@@ -21,9 +21,6 @@ from accord.policy.chat import Renderer
 from accord.policy.sample import Progress, Sampling
 from accord.record import Group, Response
 
-FIRST_VLLM = (0, 10, 2)
-"""The first version of vLLM that returns token ids."""
-
 
 class ServerError(AccordError):
     """A rollout server cannot be reached, refused, or answered what cannot be used."""
@@ -133,7 +130,7 @@ class CompletionServer:
             under_way = {}
             for index, prompt in enumerate(prompts):
                 seed = int(np.random.default_rng((sampling.seed, index)).integers(2**31))
-                body = {"model": model, "n": n, "seed": seed, **settings}
+                body = {"model": model, "seed": seed, **settings}
                 under_way[threads.submit(self._choices, renderer, prompt, body, n)] = index
             try:
                 for done in as_completed(under_way):
@@ -170,23 +167,31 @@ class CompletionServer:
         return common | ({"stop": list(sampling.stop)} if sampling.stop else {})
 
     def _choices(self, renderer: Renderer, prompt: tuple[int, ...], body: dict[str, Any], n: int) -> list[_Choice]:
-        """What the server answers to one prompt, as ids where it takes them."""
+        """`n` choices for one prompt; some servers give fewer at a time than they are asked for."""
+        choices: list[_Choice] = []
+        while len(choices) < n:
+            missing = n - len(choices)
+            choices += self._ask_in_ids(renderer, prompt, body | {"n": missing, "seed": body["seed"] + len(choices)})
+        return choices
+
+    def _ask_in_ids(self, renderer: Renderer, prompt: tuple[int, ...], body: dict[str, Any]) -> list[_Choice]:
+        """The prompt goes as ids; as text to a server that refuses ids but takes that."""
         import openai
 
         if self._takes_ids:
             try:
-                return self._ask(body | {"prompt": list(prompt)}, n)
+                return self._ask(body | {"prompt": list(prompt)})
             except openai.APIStatusError as error:
                 if error.status_code not in (400, 422):
                     raise self._refusal(error) from error
         try:
-            answer = self._ask(body | {"prompt": renderer.decode(prompt)}, n)
+            answer = self._ask(body | {"prompt": renderer.decode(prompt)})
         except openai.APIStatusError as error:
             raise self._refusal(error) from error
         self._takes_ids = False
         return answer
 
-    def _ask(self, body: dict[str, Any], n: int) -> list[_Choice]:
+    def _ask(self, body: dict[str, Any]) -> list[_Choice]:
         import openai
 
         for _ in range(self._retries + 1):
@@ -196,7 +201,7 @@ class CompletionServer:
                     extra_body={name: value for name, value in body.items() if name not in _STANDARD},
                 )
                 choices = msgspec.json.decode(received.content, type=_Answer).choices
-                fault = None if len(choices) == n else f"{len(choices)} choices, not {n}"
+                fault = None if 1 <= len(choices) <= body["n"] else f"{len(choices)} choices, not {body['n']}"
             except openai.APIConnectionError as error:
                 raise self._unreachable(error) from error
             except msgspec.DecodeError as error:
@@ -273,57 +278,3 @@ def _openai() -> Any:
         mend = "Install it: pip install 'accord[server]'."
         raise ConfigError("rollout servers need the openai package", mend=mend) from error
     return openai
-
-
-class VllmServer(CompletionServer):
-    """vLLM: token ids in and out, and new weights from a directory that it can read.
-
-    Start it with `VLLM_SERVER_DEV_MODE=1`, in which it takes weights, on a network that you trust; and with
-    `--logprobs-mode processed_logprobs`, without which its log-probabilities are those of temperature 1 whatever the
-    temperature. `accord.rollout.sampler_gap` tells whether it answers with the weights and distribution of the trainer.
-    """
-
-    def _settings(self, renderer: Renderer, sampling: Sampling) -> dict[str, Any]:
-        self.check_version()
-        return super()._settings(renderer, replace(sampling, top_k=None)) | {
-            "top_k": -1 if sampling.top_k is None else sampling.top_k,
-            "stop_token_ids": list(renderer.stop_ids),
-            "include_stop_str_in_output": True,
-            "return_token_ids": True,
-            "add_special_tokens": False,
-        }
-
-    def check_version(self) -> str:
-        """The server's version.
-
-        Raises:
-            ServerError: it is older than the first that returns token ids, or says none.
-        """
-        version = str(self._json("GET", f"{self._root}/version").get("version", ""))
-        numbers = tuple(int(part) for part in version.partition("+")[0].split(".")[:3] if part.isdigit())
-        if numbers < FIRST_VLLM:
-            raise self._error(
-                f"is vLLM {version or 'of no version'}, which returns no token ids",
-                mend=f"Serve with vLLM {'.'.join(map(str, FIRST_VLLM))} or newer.",
-            )
-        return version
-
-    def load(self, directory: str | Path, *, version: str) -> None:
-        """Load weights from a directory, as `Policy.save` writes it, and forget what was cached under the old ones.
-
-        Raises:
-            ServerError: it does not take weights, or could not read these.
-        """
-        path = str(Path(directory).resolve())
-        request = {"method": "reload_weights", "kwargs": {"weights_path": path}}
-        try:
-            self._json("POST", f"{self._root}/collective_rpc", request)
-            self._json("POST", f"{self._root}/reset_prefix_cache")
-        except ServerError as error:
-            mend = "Start vLLM with VLLM_SERVER_DEV_MODE=1, in a version whose reload_weights takes a path."
-            raise self._error(f"did not load {path}: {error.what}", mend=mend) from error
-        self.version = version
-
-    @property
-    def _root(self) -> str:
-        return self._url.removesuffix("/v1")
