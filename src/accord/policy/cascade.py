@@ -105,20 +105,25 @@ class Cascade:
 
     def _of_prompts(self, layer: _Layer, query: Tensor, scale: float, window: int | None) -> tuple[Tensor, Tensor]:
         """What queries `[N,K,g,D]` find in their prompts: outputs and log-sum-exps `[N,K,g]`, `-inf` out of reach."""
-        rows, heads, times, size = query.shape
-        out = query.new_zeros(query.shape)
-        lse = torch.full((rows, heads, times), float("-inf"), device=query.device)
+        _, heads, times, size = query.shape
+        parts: list[tuple[Tensor, Tensor]] = []
         begin = 0
         for (keys, values), length, count in zip(layer.prompts, self._lengths, self._counts, strict=True):
-            own = slice(begin, begin + count)
+            own = query[begin : begin + count]
             begin += count
             first = 0 if window is None else max(0, length + self._length + 1 - window)
             if count and first < length:
-                together = query[own].transpose(0, 1).reshape(1, heads, count * times, size)
-                part, part_lse = flash.full_attention(together, keys[:, :, first:], values[:, :, first:], scale)
-                out[own] = part.view(heads, count, times, size).transpose(0, 1)
-                lse[own] = part_lse.view(heads, count, times).transpose(0, 1)
-        return out, lse
+                together = own.transpose(0, 1).reshape(1, heads, count * times, size)
+                out, lse = flash.full_attention(together, keys[:, :, first:], values[:, :, first:], scale)
+                shape = (heads, count, times)
+                parts.append((out.view(*shape, size).transpose(0, 1), lse.view(shape).transpose(0, 1)))
+            elif count:
+                nothing = torch.full((count, heads, times), float("-inf"), device=query.device)
+                parts.append((torch.zeros_like(own), nothing))
+        if len(parts) == 1:
+            return parts[0]
+        outs, lses = zip(*parts, strict=True)
+        return torch.cat(outs), torch.cat(lses)
 
     def _shrunk(self, states: Tensor, rows: Tensor) -> Tensor:
         kept = states.new_empty(len(rows), *states.shape[1:])
