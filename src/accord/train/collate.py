@@ -21,13 +21,14 @@ class Example:
 
     `mismatched` holds this Group's prompt with another Group's responses (KTO's reference point). `given` holds what
     was computed of each response token beforehand, by its name in the vocabulary, `[n,T]`: the advantages of an online
-    round, and the log-probs that go with them.
+    round, and the log-probs that go with them. `kept` is a text beside it that is to stay likely (PPO-ptx).
     """
 
     group: Group
     encoded: Encoded
     mismatched: Encoded | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
+    kept: Encoded | None = None
 
     @property
     def rows(self) -> int:

@@ -82,12 +82,15 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             reference is the policy of the round before.
         replay: earlier rounds whose answers are trained on again; for objectives that need not be on-policy.
         patience: measurements without a better held-out reward after which training ends; 0 trains to the end.
+        resample: how often an answer that a reward of role=reject refuses is drawn again; what is refused to the end
+            is not learned from.
         missing_reward: whether an answer that a reward fails on stops the run or is recorded without a score.
         target_kl: end a round's passes when the policy is 1.5 times this far from the one that sampled, in nats a
             token; 0 never does.
         teacher: model whose distributions `distill` learns; it must have the same vocabulary.
         own_answers: share of the rounds in which `distill` learns on the policy's own answers, not on the data's or,
             where the data has none, the teacher's; 0 trains on the given answers without rounds.
+        ptx_data: texts to keep likely while rewards are learned, where the method's `ptx_coefficient` is above 0.
         critic: model that the critic starts from, where the method has one: a language or reward model; default the
             policy's.
         critic_lr: learning rate of the critic; default ten times the policy's.
@@ -146,17 +149,19 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     self_play: bool = False
     replay: int = 0
     patience: int = 0
+    resample: int = 3
     missing_reward: Missing = "stop"
     target_kl: float = 0.0
     teacher: str | None = None
     own_answers: float = 0.0
+    ptx_data: tuple[str, ...] = ()
     critic: str | None = None
     critic_lr: float | None = None
     track: tuple[str, ...] = ()
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("data", "eval_data", "reward", "track"):
+        for name in ("data", "eval_data", "reward", "ptx_data", "track"):
             if isinstance(getattr(self, name), str):
                 raise ConfigError("is one string, a tuple is expected", where=_flag(name), mend="Write ('it',).")
         for name, low, high in _RANGES:
@@ -206,6 +211,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("max_tokens", 1, _INFINITE),
     ("sample_temperature", _TINY, 100.0),
     ("refill", 0, _INFINITE),
+    ("resample", 0, _INFINITE),
     ("replay", 0, _INFINITE),
     ("patience", 0, _INFINITE),
     ("own_answers", 0.0, 1.0),

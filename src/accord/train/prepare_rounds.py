@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from accord.data import Dataset, read
+from accord.data import Dataset, prepare, read
 from accord.data.prompts import Prompts, prepare_prompts
 from accord.errors import ConfigError
 from accord.objectives import resolve
@@ -20,7 +20,7 @@ from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
-from accord.record import Group
+from accord.record import Encoded, Group
 from accord.train.config import TrainConfig
 from accord.train.measure import measure_rewards
 from accord.train.prepare import MAX_HELD_OUT, Run, load, load_teacher, resolved
@@ -74,7 +74,7 @@ def prepare_rounds(
     return Run(
         config=config,
         task=task,
-        source=Rounds(task, credit, actor, order, config),
+        source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs)),
         scored=[],
         measure=lambda: measure_rewards(actor.examine(policy, held_out)),
         prompts=held_out[: config.samples],
@@ -139,6 +139,17 @@ def _prompts(
     parts = [[training.groups[place] for place in of_part] for of_part in (kept, held_out)]
     tokens = [training.tokens[place] for place in kept]
     return Prompts(parts[0], tokens, training.report), parts[1]
+
+
+def _kept(config: TrainConfig, policy: Policy, needs: set[str]) -> list[Encoded]:
+    """The texts to keep likely, from data of any format."""
+    if ("pretrain" in needs) is not bool(config.ptx_data):
+        mend = "Give --ptx-data with --ptx-coefficient 1, or neither."
+        raise ConfigError("one of --ptx-coefficient and --ptx-data is there without the other", mend=mend)
+    if not config.ptx_data:
+        return []
+    data = read(config.ptx_data, columns=config.columns, template=config.template)
+    return prepare(data, needs=(), encoder=policy.renderer, max_length=config.max_length).encoded
 
 
 def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:

@@ -7,6 +7,7 @@ round goes on as if it had never stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from accord.errors import DataError, NumericsError
 from accord.objectives.policy_gradient import BoundCredit, should_stop
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
-from accord.record import Encoded, EncodedResponse, Group, Response, read_groups, write_groups
+from accord.record import Encoded, Group, read_groups, write_groups
 from accord.record.adapt import adapt
 from accord.train import distributed
 from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
@@ -31,6 +32,7 @@ from accord.train.directory import RunDirectory
 from accord.train.plan import micro_batches
 from accord.train.source import Step
 from accord.train.step import StepResult, Task
+from accord.train.values import step_tensors
 
 DIVERGENCE = "policy_kl"
 """The metric by which a round is ended early: divergence from the policy that sampled, in nats a token."""
@@ -106,6 +108,7 @@ class Rounds:
         actor: samples and scores.
         prompts: which prompts a round answers.
         config: the settings, resolved.
+        kept: texts to keep likely beside what is learned; each goes with one prompt, in turn.
     """
 
     def __init__(
@@ -115,10 +118,11 @@ class Rounds:
         actor: Actor,
         prompts: PromptOrder,
         config: TrainConfig,
+        kept: Sequence[Encoded] = (),
     ) -> None:
         assert config.passes is not None
         self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
-        self._config, self._passes = config, config.passes
+        self._config, self._passes, self._kept = config, config.passes, kept
         self._parts = 1 if config.batch_size is None else -(-prompts.a_round // config.batch_size)
         self._ended = False
         self._notes: dict[str, float] = {}
@@ -182,7 +186,7 @@ class Rounds:
             self._show(number, groups)
         groups = [*groups, *self._replayed(number, groups)]
         begun = time.monotonic()
-        examples = self._encoded(groups)
+        examples = self._with_kept(number, self._encoded(groups))
         if examples:
             examples = self._before_updates(examples)
             if self._credit is not None:
@@ -215,12 +219,22 @@ class Rounds:
         if self._credit is None:
             usable = adapt(groups, needs).groups
             mismatch = "mismatched_kl" in needs
-            others = [sampled_ids(policy, group) for group in groups] if mismatch else []
-            encoded = [sampled_ids(policy, group) for group in usable]
+            others = [policy.renderer.encode(group) for group in groups] if mismatch else []
+            encoded = [policy.renderer.encode(group) for group in usable]
             return make_examples(usable, encoded, mismatch=mismatch, others=others)
+        encoded = [policy.renderer.encode(group) for group in groups]
         return [
-            Example(group, ids, given={"behaviour": _behaviour(group, ids)})
-            for group, ids in ((group, sampled_ids(policy, group)) for group in groups)
+            Example(group, ids, given={"behaviour": _behaviour(group, ids), **step_tensors(group, ids)})
+            for group, ids in zip(groups, encoded, strict=True)
+        ]
+
+    def _with_kept(self, number: int, examples: list[Example]) -> list[Example]:
+        if not self._kept:
+            return examples
+        first = number * self._prompts.a_round
+        return [
+            dataclasses.replace(example, kept=self._kept[(first + index) % len(self._kept)])
+            for index, example in enumerate(examples)
         ]
 
     def _before_updates(self, examples: list[Example]) -> list[Example]:
@@ -240,7 +254,7 @@ class Rounds:
                     computed[indices[id(example)]] = {name: x[b, :n, :t].cpu() for name, x in folded.items()}
         everywhere = {index: given for of_rank in distributed.gather(computed) for index, given in of_rank.items()}
         return [
-            Example(example.group, example.encoded, example.mismatched, {**example.given, **everywhere[index]})
+            dataclasses.replace(example, given={**example.given, **everywhere[index]})
             for index, example in enumerate(examples)
         ]
 
@@ -263,11 +277,16 @@ class Rounds:
         state = {name: torch.tensor(value) for name, value in self._task.state.items()}
         with torch.no_grad():
             found = credit({**tensors, "state": state})
-        targets = {"advantage": found.advantage, "returns": found.returns, "cost_returns": found.cost_returns}
+        targets = {
+            "advantage": found.advantage,
+            "returns": found.returns,
+            "cost_returns": found.cost_returns,
+            "cost_advantage": found.cost_advantage,
+        }
         self._notes |= {name: float(total / count) for name, (total, count) in found.metrics.items() if float(count)}
         self._task.state.update({name: float(value) for name, value in found.state.items()})
         return [
-            Example(example.group, example.encoded, None, {**example.given, **_of_group(targets, b, example)})
+            dataclasses.replace(example, given={**example.given, **_of_group(targets, b, example)})
             for b, example in enumerate(examples)
         ]
 
@@ -275,19 +294,6 @@ class Rounds:
 def _forward_kl(policy: Tensor, other: Tensor) -> Tensor:
     r"""Of log-softmax `[N,V]`: :math:`KL(\pi\|\pi_\text{ref})` of each distribution, `[N]`."""
     return (policy.exp() * (policy - other)).sum(-1)
-
-
-def sampled_ids(policy: Policy, group: Group) -> Encoded:
-    """A Group's token ids: those that were sampled, never tokenised again; other responses by the renderer."""
-    if any(response.tokens is None for response in group.responses):
-        return policy.renderer.encode(group)
-    prompt = policy.renderer.encode_prompt(group.prompt, origin=group.origin)
-    return Encoded(tuple(prompt), tuple(_sampled(response) for response in group.responses))
-
-
-def _sampled(response: Response) -> EncodedResponse:
-    assert response.tokens is not None
-    return EncodedResponse(response.tokens, response.trained or (True,) * len(response.tokens))
 
 
 def _sound(group: Group) -> Group:
@@ -314,10 +320,10 @@ def _behaviour(group: Group, ids: Encoded) -> Tensor:
     """`[n,T]` log-probs under the policy that sampled, zero on padding."""
     behaviour = torch.zeros(len(ids.responses), _longest(ids))
     for j, response in enumerate(group.responses):
-        if response.logprobs is None or len(response.logprobs) != len(ids.responses[j].tokens):
+        if response.logprobs is None or response.tokens != ids.responses[j].tokens:
             raise DataError(
-                "a sampled response has no log-probabilities, but this method needs them",
-                mend="Sample in the process, or from a server that returns token ids and log-probabilities.",
+                "a sampled response has no token ids or no log-probabilities, but this method needs both",
+                mend="Sample in the process, or from a server that returns them.",
             )
         behaviour[j, : len(response.logprobs)] = torch.tensor(response.logprobs)
     return behaviour

@@ -234,6 +234,8 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     if any(name in task.needs for name in VALUES):
         assert task.critic is not None
         named |= task.critic.values(rows)
+    if "pretrain" in task.needs:
+        named["pretrain"] = task.policy.logprobs(_kept_rows(task, examples))
     if "teacher" in task.needs:
         assert task.teacher is not None
         named["teacher"] = partial(task.policy.divergences, rows, task.teacher)
@@ -250,11 +252,18 @@ def data_tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
     feedback = feedback_tensors(groups, width, task.needs) | value_tensors(groups, width, task.values, task.needs)
     if "annotator" in task.needs:
         feedback["annotator"] = annotator_tensor(groups, width, task.annotators)
+    if "pretrain" in task.needs:
+        feedback["pretrain_mask"] = _kept_rows(task, examples).mask
     given = given_tensors(examples, rows.mask.shape, task.needs)
     return {name: tensor.to(rows.mask.device) for name, tensor in (feedback | given).items()} | {
         "mask": rows.mask,
         "valid": rows.valid,
     }
+
+
+def _kept_rows(task: Task, examples: Sequence[Example]) -> Rows:
+    """The texts that are to stay likely, one an example."""
+    return task.policy.rows([example.kept for example in examples if example.kept is not None])
 
 
 def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -268,6 +277,8 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
             if "named_rewards" in task.needs:
                 zeros["named_rewards"] = rows.valid.unsqueeze(-1).expand(-1, -1, len(task.values))
             model_outputs: dict[str, Any] = {name: torch.zeros_like(like) for name, like in zeros.items()}
+            if "pretrain" in task.needs:
+                model_outputs["pretrain"] = torch.zeros_like(_kept_rows(task, batch[0]).mask)
             model_outputs["teacher"] = partial(_nothing_like, rows.mask)
             for part in task.terms(model_outputs | data_tensors(task, batch) | shared).components():
                 sums[part.name] += float(part.weight.expand_as(part.loss).double().sum())
