@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from accord.errors import ConfigError, ModelError, NumericsError
+from accord.policy.blend import MixtureDecoder, Networks, networks_of
 from accord.policy.cascade import CascadeDecoder, reach
 from accord.policy.decoding import CachedDecoder, Decoder, Network, PlainDecoder, evaluating
 from accord.policy.draw import draw, greedy, most_likely, nucleus
@@ -102,8 +103,9 @@ def sample(
     """Draw `n` answers to each prompt.
 
     Args:
-        model: a transformers causal LM, perhaps wrapped by peft. It samples in evaluation mode and is returned to the
-            mode it was in. For bf16 compute, call inside `torch.autocast`.
+        model: a transformers causal LM, perhaps wrapped by peft, or a `Blend` of several: tokens are then drawn from
+            their mixture, and log-probabilities are those under the mixture. It samples in evaluation mode and is
+            returned to the mode it was in. For bf16 compute, call inside `torch.autocast`.
         prompts: token ids; none is empty.
         n: answers a prompt.
         sampling: how to draw.
@@ -129,7 +131,7 @@ def sample(
         streams = [(index,) for index in range(len(prompts))]
     answers: dict[Row, Sampled] = {}
     with evaluating(model), packed_linears(model):
-        network = Network(model)
+        network = networks_of(model)
         room = _room(prompts, sampling.max_tokens, network.limit, name_of)
         for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
             batch = _Batch(network, prompts, rows, room, sampling, stops, streams, pad_id)
@@ -145,7 +147,7 @@ class _Batch:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | Networks,
         prompts: Sequence[Sequence[int]],
         rows: list[Row],
         room: list[int],
@@ -155,6 +157,9 @@ class _Batch:
         pad_id: int,
     ) -> None:
         self._prompts, self._rows, self._sampling, self._stops = prompts, rows, sampling, stops
+        # What a mixture gives has the temperature in it.
+        tempered = isinstance(network, Networks) and sampling.temperature > 0
+        self._temperature = 1.0 if tempered else sampling.temperature
         self._streams = [(*streams[prompt], index) for prompt, index in rows]
         self._limits = torch.tensor([room[prompt] for prompt, _ in rows], device=network.device)
         self._decoder = self._fastest(network, pad_id)
@@ -190,8 +195,11 @@ class _Batch:
                     self._decoder.keep(kept)
             logits = self._decoder.advance(drawn)
 
-    def _fastest(self, network: Network, pad_id: int) -> Decoder:
+    def _fastest(self, network: Network | Networks, pad_id: int) -> Decoder:
         """How these rows are decoded."""
+        if isinstance(network, Networks):
+            decoders = [self._fastest(one, pad_id) for one in network.each]
+            return MixtureDecoder(decoders, network, temperature=self._sampling.temperature or 1.0)
         if not network.caches:
             return PlainDecoder(network)
         shared = {prompt for prompt, _ in self._rows}
@@ -202,10 +210,10 @@ class _Batch:
 
     def _draw(self, logits: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor]:
         sampling = self._sampling
-        if sampling.temperature == 0:
+        if self._temperature == 0:
             return greedy(logits)
-        if sampling.temperature != 1:
-            logits = logits / sampling.temperature
+        if self._temperature != 1:
+            logits = logits / self._temperature
         if sampling.top_k is not None:
             logits = most_likely(logits, sampling.top_k)
         return draw(nucleus(logits, sampling.top_p) if sampling.top_p < 1 else logits, uniforms)
