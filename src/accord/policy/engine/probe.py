@@ -62,9 +62,12 @@ def find_engine(model: Any, finish: Finish) -> Engine:
         finish: what it does to its head's output.
 
     Raises:
-        ModelError: what the model says of a token depends on what follows it.
+        ModelError: the model cannot read a batch, or what it says of a token depends on what follows it.
     """
-    padded = _outcome(model, finish, padded_rows(_BATCH, device=_device(model)))
+    try:
+        padded = _tried(model, finish, padded_rows(_BATCH, device=_device(model)), "it cannot read a batch")
+    except _InexactError as error:
+        raise ModelError(f"{type(model).__name__} does not run as a causal language model: {error}") from error
     if not _agree(padded, _separate(model, finish, _BATCH)):
         raise ModelError(
             f"{type(model).__name__} gives other results if something follows: it is not causal as it is configured",
@@ -202,7 +205,7 @@ def _outcome(model: Any, finish: Finish, rows: Rows) -> _Outcome:
     def take(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
         ids.append(arguments[0])
         embedded.append(output.detach().requires_grad_())
-        return embedded[-1]
+        return embedded[-1].clone()  # some models scale it in place
 
     handle = model.get_input_embeddings().register_forward_hook(take)
     try:
