@@ -40,6 +40,7 @@ _COMMANDS = (
     ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
+    ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),
 )
 

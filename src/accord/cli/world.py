@@ -41,3 +41,18 @@ def compare(
     compare_objectives(objectives, seeds=seeds, annotator=annotator, out=out, console=screen)
     screen.print(f"comparison: {out}", soft_wrap=True)
     return 0
+
+
+def reward(*, seeds: int = 3, out: str = "docs/reward-models.md") -> int:
+    """Train reward models, ensembles and a process reward model, and write what the oracle says of them.
+
+    Args:
+        seeds: how many times, each with its own start, preferences and models.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.reward_study import study_rewards
+
+    screen = console()
+    study_rewards(seeds=seeds, out=out, console=screen)
+    screen.print(f"reward models: {out}", soft_wrap=True)
+    return 0

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from accord.errors import DataError
 from accord.objectives import resolve, signature_of
+from accord.policy.heads import OUTPUTS
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.quickstart import sft_config, write_demonstrations
@@ -97,7 +99,7 @@ class Start:
     def train(self, name: str) -> Outcome:
         """Train one objective from here and measure what became of it."""
         config = _config(name, self.path, self.seed, self.setting.budget.epochs)
-        reward_model = "reward" in signature_of(resolve(name)).needs
+        reward_model = _is_reward_model(name)
         policy = _trained(config, self.pairs, self.held_out_pairs if reward_model else None)
         run = RunDirectory(config.out)
         seconds = float(read_environment(run.environment)["seconds"])
@@ -131,6 +133,10 @@ def learning_rate(name: str) -> float:
     needs = signature_of(resolve(name)).needs
     compares = "reference" in needs or ("prefer" in needs and "reward" not in needs)
     return PREFERENCE_RATE if compares else LIKELIHOOD_RATE
+
+
+def _is_reward_model(name: str) -> bool:
+    return any(output in signature_of(resolve(name)).needs for output in OUTPUTS)
 
 
 def _config(name: str, path: Path, seed: int, epochs: int) -> TrainConfig:
@@ -179,4 +185,6 @@ def _accuracies(path: Path) -> tuple[list[float], list[float], list[str]]:
     """Accuracy on each held-out pair before and after training, and the prompt it belongs to."""
     axes = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     measured = [axis for axis in axes if axis["name"] == PREFERENCE_ACCURACY]
+    if not measured:
+        raise DataError("learns no ranking, and there is no accuracy to compare")
     return measured[0]["values"], measured[-1]["values"], measured[0]["clusters"]
