@@ -46,7 +46,7 @@ def test_self_play_starts_each_round_from_log_two_and_learns_the_data(tiny: Path
     train_self_play(config, groups=DEMONSTRATIONS)
     found = lines(tmp_path / "run")
     assert [found[at]["loss"] for at in (0, 3)] == pytest.approx([math.log(2)] * 2, abs=1e-4)
-    assert found[2]["loss"] < 0.6 and found[5]["loss"] < 0.6
+    assert max(found[2]["loss"], found[5]["loss"]) < 0.6
     assert found[5]["chosen_logp"] > found[0]["chosen_logp"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +25,11 @@ class Critic:
 
     Attributes:
         network: the trunk.
-        heads: a linear head `H -> 1` for each estimate, by name.
+        heads: a linear map `H -> 1` for each estimate, by name.
     """
 
     network: Policy
-    heads: nn.ModuleDict
+    heads: Mapping[str, nn.Linear]
 
     @classmethod
     def on(cls, network: Policy, names: tuple[str, ...]) -> Critic:
@@ -38,14 +39,14 @@ class Critic:
         of stopping there. All others start at zero, so that the first advantages are the rewards themselves.
         """
         width = int(network.model.config.get_text_config().hidden_size)
-        heads = nn.ModuleDict({name: nn.Linear(width, 1) for name in names})
+        heads = {name: nn.Linear(width, 1) for name in names}
         for head in heads.values():
-            for parameter in head.parameters():
-                nn.init.zeros_(parameter)
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
         saved = network.reward_head
         if saved is not None and "value" in heads:
             heads["value"].weight.data.copy_(saved.score.weight[:1])
-        return cls(network, heads.to(network.device))
+        return cls(network, {name: head.to(network.device) for name, head in heads.items()})
 
     def values(self, rows: Rows) -> dict[str, Tensor]:
         """Each estimate before each trained token, `[B,n,T]` float32, with gradients where they are on."""
@@ -63,7 +64,11 @@ class Critic:
             for name, parameter in self.network.model.named_parameters()
             if parameter.requires_grad and not _is_output(self.network, parameter)
         }
-        return trunk | {f"critic_head.{name}": parameter for name, parameter in self.heads.named_parameters()}
+        return trunk | {
+            f"critic_head.{name}.{part}": parameter
+            for name, head in self.heads.items()
+            for part, parameter in head.named_parameters()
+        }
 
 
 def _is_output(network: Policy, parameter: nn.Parameter) -> bool:

@@ -219,10 +219,10 @@ def _pass_idly(task: Task, idle: Sequence[Batch]) -> None:
             torch.autograd.backward([0.0 * output.sum() for output in outputs])
 
 
-def _tensors(task: Task, batch: Batch) -> dict[str, Tensor]:
+def _tensors(task: Task, batch: Batch) -> dict[str, Any]:
     """The tensors the objective names, and those that monitors can use."""
     examples, rows = batch
-    named = data_tensors(task, batch)
+    named: dict[str, Any] = {**data_tensors(task, batch)}
     if "entropy" in task.needs:
         named["policy"], named["entropy"] = task.policy.logprobs_and_entropies(rows, temperature=task.temperature)
     elif "collision" in task.needs:
