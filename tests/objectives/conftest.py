@@ -115,6 +115,7 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
     shares = uniform(groups, 3, responses, responses) + 0.1
     every["annotator"] = shares / shares.sum(1, keepdim=True)
     every["cost"] = (2.0 * uniform(groups, responses) - 1.0) * scored
+    every["own_sample"] = (uniform(groups, responses) < 0.5).double()
     every["collision"] = -2.0 * uniform(groups, responses, tokens) * mask
     return {name: every[name] for name in needs if name != "state"}
 

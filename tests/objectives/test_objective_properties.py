@@ -47,12 +47,13 @@ def identifier(name: str, hyper: dict[str, Any]) -> str:
 every_objective = pytest.mark.parametrize(("name", "hyper"), CASES, ids=[identifier(*case) for case in CASES])
 PAIRED = [(name, hyper) for name, hyper in CASES if "prefer" in signature_of(OBJECTIVES[name]).needs]
 # These look at all comparisons of a group together, so a group is more than its pairs.
-GROUPWISE = {"sppo", "plackett_luce", "lipo"}
+GROUPWISE = {"sppo", "plackett_luce", "lipo", "xpo", "nash_md"}
 BY_PAIRS = [
     (name, hyper) for name, hyper in PAIRED if name not in GROUPWISE and hyper.get("average", "pairs") == "pairs"
 ]
 # DiscoPOP's loss rises around a margin of zero; it does not favour the preferred there, and its docstring says so.
-FAVOURING = [name for name, hyper in PAIRED if not hyper and name != "discopop"]
+# The losses of two samplers go by whose the responses are as well.
+FAVOURING = [name for name, hyper in PAIRED if not hyper and name not in ("discopop", "xpo", "nash_md")]
 
 
 # What objectives with a memory find there; all others are given none.
@@ -67,7 +68,7 @@ STATES: dict[str, dict[str, Tensor]] = {
 # Tensors that describe the whole optimiser step, whichever part of it a batch is.
 OF_THE_STEP = {"mismatched_kl", "step_pairs", "step_ratios"}
 # Their weights come from the policy without a gradient, so that the loss is not what it descends; tested by themselves.
-DETACHED = [("wpo", {}), ("wpo", {"label_smoothing": 0.1}), ("beta_dpo", {"drop": 0.3})]
+DETACHED = [("wpo", {}), ("wpo", {"label_smoothing": 0.1}), ("beta_dpo", {"drop": 0.3}), ("nash_md", {})]
 DIFFERENTIABLE = [case for case in CASES if case not in DETACHED]
 # Tensors of every two responses.
 OF_PAIRS = ("prefer", "annotator", "named_prefer")

@@ -41,6 +41,8 @@ WITH_REFERENCE = [
     "group_dpo",
     "wpo",
     "cost_dpo",
+    "xpo",
+    "nash_md",
     "aot",
     "aot_unpaired",
     "bco",

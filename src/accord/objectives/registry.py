@@ -35,6 +35,7 @@ from accord.objectives.kto import kto
 from accord.objectives.ld_dpo import ld_dpo
 from accord.objectives.listwise import lipo, plackett_luce, soft_listwise
 from accord.objectives.named_rewards import multi_bradley_terry, reward_regression
+from accord.objectives.nash_md import nash_md
 from accord.objectives.nca import nca
 from accord.objectives.offset import modpo, odpo, r_dpo, shaped_dpo
 from accord.objectives.orpo import orpo
@@ -48,6 +49,7 @@ from accord.objectives.sppo import sppo
 from accord.objectives.vocabulary import Hyperparameter, Objective, signature_of
 from accord.objectives.weighted import awr, rwr
 from accord.objectives.wpo import wpo
+from accord.objectives.xpo import xpo
 
 _ALL: tuple[Objective, ...] = (
     # Imitation, plain and weighted.
@@ -77,6 +79,9 @@ _ALL: tuple[Objective, ...] = (
     group_dpo,
     wpo,
     aot,
+    # Pairs of two samplers, online.
+    xpo,
+    nash_md,
     # Pairs, without a reference.
     simpo,
     orpo,

@@ -61,6 +61,8 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "baseline": "[B,n] the score named `baseline`: that of the greedy response, the same for a whole group",
         "teacher": "a function of a measure of two log-softmax tensors `[N,V]`, the policy's and the teacher's: "
         "its value at each response token, [B,n,T], with gradient to the policy",
+        "own_sample": "[B,n] 1.0 where the trained policy sampled the response, 0.0 where another sampler did: the "
+        "reference, or a mixture with it",
         "finished": "[B,n] 1.0 where the response ended by itself, 0.0 where it hit the length limit",
         "step_score": "[B,n,T] score of the step that ends at this token; 0 elsewhere",
         "step_end": "[B,n,T] 1.0 where a step with a score ends",

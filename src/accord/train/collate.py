@@ -14,6 +14,9 @@ from accord.policy.rows import longest_row, row_tokens
 from accord.record import Encoded, EncodedResponse, Group
 from accord.train.values import step_tensors
 
+SAMPLER, OWN = "sampler", "policy"
+"""Where a response's `meta` says which sampler it comes from, and what it says of the trained policy itself."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -100,6 +103,7 @@ def feedback_tensors(groups: Sequence[Group], width: int, names: Sequence[str]) 
         "cost": _cost,
         "baseline": _baseline,
         "finished": _finished,
+        "own_sample": _own_sample,
         "named_scores": _named_scores,
         "named_weight": _named_weights,
     }
@@ -176,6 +180,14 @@ def _weights(groups: Sequence[Group]) -> dict[str, float]:
     for feedback in (feedback for group in groups for feedback in group.feedback if "overall" in feedback.scores):
         found |= feedback.meta.get("weights", {})
     return found
+
+
+def _own_sample(groups: Sequence[Group], width: int) -> Tensor:
+    own = torch.zeros(len(groups), width)
+    for b, group in enumerate(groups):
+        for j, response in enumerate(group.responses):
+            own[b, j] = float(response.meta.get(SAMPLER, OWN) == OWN)
+    return own
 
 
 def _finished(groups: Sequence[Group], width: int) -> Tensor:
