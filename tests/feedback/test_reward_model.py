@@ -12,15 +12,9 @@ from torch import nn
 
 from accord.errors import ConfigError, DataError, ModelError
 from accord.feedback.ensemble import Ensemble
+from accord.feedback.process_model import ProcessRewardModel, solution_score
 from accord.feedback.reward import Row
-from accord.feedback.reward_model import (
-    ProcessRewardModel,
-    RewardModel,
-    load_reward_model,
-    members_in,
-    model_reward,
-    solution_score,
-)
+from accord.feedback.reward_model import RewardModel, load_reward_model, members_in, model_reward
 from accord.feedback.score import score
 from accord.feedback.spec import parse_one
 from accord.policy.heads import Head, RewardHead, StepHead

@@ -1,34 +1,23 @@
-"""A trained reward model as a reward: of whole responses, with one or several named values, or of their steps."""
+"""A trained reward model as a reward, of whole responses with one or several named values; loading one of any kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Literal
 
 import torch
-from msgspec.structs import replace
 
 from accord.data import read
 from accord.errors import ConfigError, DataError, ModelError
-from accord.feedback.reward import Reward, Row, place
-from accord.policy.budget import within_budget
+from accord.feedback.model_batches import TOKENS, by_budget, fitted
+from accord.feedback.process_model import ProcessRewardModel, Solution
+from accord.feedback.reward import Reward, Row
 from accord.policy.heads import OVERALL, RewardHead, StepHead, find_head
 from accord.policy.load import load_policy
 from accord.policy.policy import Dtype, Policy
-from accord.record import Encoded, Feedback, Group, SourceKind
-from accord.record.steps import with_steps
-
-Solution = Literal["min", "product", "last"]
-"""What the probabilities of its steps make of a solution: the weakest step, all of them right, or the last."""
-
-TOKENS = 8192
-"""Tokens that go through a reward model at once."""
-
-StepScores = tuple[tuple[float, ...], ...]
-"""For each response of a Group, the probability that each of its steps is good."""
+from accord.record import Group, SourceKind
 
 
 class RewardModel:
@@ -84,9 +73,9 @@ class RewardModel:
 
     def values(self, groups: Sequence[Group]) -> list[torch.Tensor]:
         """Every value of each Group's responses, `[n,K]`, as the model gives it."""
-        batch, cut = _fitted(self.policy, groups)
+        batch, cut = fitted(self.policy, groups)
         self.cut += cut
-        found = _by_budget(self.policy, batch, self.tokens, self.policy.named_rewards)
+        found = by_budget(self.policy, batch, self.tokens, self.policy.named_rewards)
         return [values[: len(encoded.responses)] for encoded, values in zip(batch, found, strict=True)]
 
     def scores(self, values: Sequence[torch.Tensor]) -> list[Row]:
@@ -114,79 +103,6 @@ class RewardModel:
             )
         offset = self.offset + sum(scores) / len(scores)
         return RewardModel(self.policy, weights=self.weights, offset=offset, tokens=self.tokens, name=self.name)
-
-
-class ProcessRewardModel:
-    """A reward model of steps. A response's score is made of the probabilities that its steps are good.
-
-    Where a response has no steps of its own, its lines are the steps; a response without any scores 0.
-
-    Args:
-        policy: a policy with a head of steps.
-        solution: how they make the score.
-        tokens: that go through the model at once.
-        name: of its score.
-
-    Raises:
-        ModelError: the policy has no such head.
-    """
-
-    source: SourceKind = "reward_model"
-
-    def __init__(
-        self, policy: Policy, *, solution: Solution = "min", tokens: int = TOKENS, name: str = "reward_model"
-    ) -> None:
-        if not isinstance(policy.reward_head, StepHead):
-            raise ModelError("has no head for steps", where=policy.source)
-        self.policy, self.solution, self.tokens, self.name = policy, solution, tokens, name
-        self.cut = 0
-
-    def __call__(self, groups: Sequence[Group]) -> list[Row]:
-        """The score of every response."""
-        return self.scores(self.steps(groups))
-
-    def scores(self, steps: Sequence[Sequence[Sequence[float | None]]]) -> list[Row]:
-        """The scores that probabilities of steps make; `None` is a step that was not judged."""
-        return [
-            tuple(solution_score([one for one in of if one is not None], self.solution) for of in of_group)
-            for of_group in steps
-        ]
-
-    def steps(self, groups: Sequence[Group]) -> list[StepScores]:
-        """The probability that each step of each response is good."""
-        batch, cut = _fitted(self.policy, [with_steps(group) for group in groups])
-        self.cut += cut
-        found: list[StepScores] = []
-        for encoded, values in zip(
-            batch, _by_budget(self.policy, batch, self.tokens, self.policy.step_rewards), strict=True
-        ):
-            good = values.sigmoid().tolist()
-            found.append(tuple(tuple(good[j][t] for t in one.steps) for j, one in enumerate(encoded.responses)))
-        return found
-
-    def judged(self, groups: Sequence[Group]) -> list[Group]:
-        """The Groups with their steps and a Feedback of the probability of each.
-
-        Steps that do not fit into the model have none.
-        """
-        stepped = [with_steps(group) for group in groups]
-        return [
-            replace(
-                group, feedback=(*group.feedback, Feedback(self.source, self.name, step_scores=_padded(group, steps)))
-            )
-            for group, steps in zip(stepped, self.steps(stepped), strict=True)
-        ]
-
-
-def solution_score(steps: Sequence[float], solution: Solution) -> float:
-    """What the probabilities of its steps make of a solution; 0 without steps.
-
-    >>> solution_score([0.71, 0.23, 0.73], "min")
-    0.23
-    """
-    if not steps:
-        return 0.0
-    return prod(steps) if solution == "product" else min(steps) if solution == "min" else steps[-1]
 
 
 @dataclass(frozen=True)
@@ -298,41 +214,3 @@ def _name_of(source: str) -> str:
     """What tells a reward model from others: the last parts of its path that say something."""
     parts = [part for part in Path(source).parts if part not in ("model", "runs", "/", "..", ".")]
     return "-".join(parts[-2:] if parts and parts[-1].startswith("member-") else parts[-1:]) or "reward_model"
-
-
-def _fitted(policy: Policy, groups: Sequence[Group]) -> tuple[list[Encoded], int]:
-    """Token ids of Groups, responses cut to what the model was built for, and how many were cut."""
-    limit, cut = policy.max_positions, 0
-    batch: list[Encoded] = []
-    for group in groups:
-        encoded = policy.renderer.encode(group)
-        if limit is not None and len(encoded.prompt) >= limit:
-            what = f"the prompt has {len(encoded.prompt)} tokens, and the reward model reads {limit} in all"
-            raise DataError(what, path=place(group), mend="Leave the row out, or take a model with a longer context.")
-        room = limit - len(encoded.prompt) if limit is not None else None
-        kept = tuple(one if room is None else one.first(room) for one in encoded.responses)
-        cut += sum(len(short.tokens) < len(one.tokens) for short, one in zip(kept, encoded.responses, strict=True))
-        batch.append(Encoded(encoded.prompt, kept))
-    return batch, cut
-
-
-@torch.inference_mode()
-def _by_budget(
-    policy: Policy, batch: Sequence[Encoded], tokens: int, compute: Callable[[Sequence[Encoded]], torch.Tensor]
-) -> list[torch.Tensor]:
-    """What `compute` gives for each Group, whatever the order in which they go through the model."""
-    found: dict[int, torch.Tensor] = {}
-    order = [index for index, encoded in enumerate(batch) if encoded.responses]
-    for part in within_budget(order, tokens, policy.cost, encoded=lambda index: batch[index]):
-        values = compute([batch[index] for index in part]).cpu()
-        found.update(zip(part, values, strict=True))
-    width = next(iter(found.values())).shape[1:] if found else torch.Size([1])
-    return [found[index] if index in found else torch.zeros(0, *width) for index in range(len(batch))]
-
-
-def _padded(group: Group, scores: StepScores) -> tuple[tuple[float | None, ...], ...]:
-    """Step scores with `None` for the steps that did not fit."""
-    return tuple(
-        (*row, *(None,) * (len(response.steps) - len(row)))
-        for row, response in zip(scores, group.responses, strict=True)
-    )

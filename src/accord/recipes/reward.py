@@ -18,15 +18,9 @@ from accord.errors import ConfigError, DataError
 from accord.evaluate.statistics import mean_estimate
 from accord.feedback.calibration import Calibration, calibration, preference_margins
 from accord.feedback.ensemble import UNCERTAINTY, Combine, Ensemble
+from accord.feedback.process_model import ProcessRewardModel, Solution
 from accord.feedback.reward import Row
-from accord.feedback.reward_model import (
-    Loading,
-    ProcessRewardModel,
-    RewardModel,
-    Solution,
-    load_reward_model,
-    members_in,
-)
+from accord.feedback.reward_model import Loading, RewardModel, load_reward_model, members_in
 from accord.feedback.score import score
 from accord.record import Estimate, Feedback, Group
 from accord.train.progress import Display

@@ -13,7 +13,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from accord.feedback.reward_model import ProcessRewardModel, Solution, load_reward_model, solution_score
+from accord.feedback.process_model import ProcessRewardModel, Solution, solution_score
+from accord.feedback.reward_model import load_reward_model
 from accord.record import Feedback, Group, Response
 from accord.record.steps import response_of_steps
 from accord.train.config import TrainConfig
