@@ -18,7 +18,7 @@ from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.memory import keep_freed_blocks
 from accord.policy.engine.probe import find_engine
-from accord.policy.heads import RewardHead
+from accord.policy.heads import Head, RewardHead
 from accord.policy.logprobs import Finish, find_finish
 from accord.policy.policy import Dtype, Policy, position_limit, quiet_transformers, training_mode
 from accord.policy.sharding import from_first, is_first, is_sharded, shard_head, shard_model, skeleton
@@ -72,8 +72,7 @@ def load_policy(
     torch.manual_seed(seed)
     if lora_r:
         policy.model = with_adapters(network, lora_r, lora_alpha, lora_dropout)
-    if reward:
-        policy.reward_head = RewardHead.for_model(network, source)
+    head = RewardHead.for_model(network, source) if reward else None
     torch.set_rng_state(generator_state)
     policy.model.eval()
     target = _device(device)
@@ -81,6 +80,8 @@ def load_policy(
         keep_freed_blocks()
     place = _shard if shard else _put
     place(policy, target)
+    if head is not None:
+        attach_head(policy, head)
     _find_engine(policy)
     if lora_r and gradient_checkpointing:
         # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.
@@ -93,23 +94,25 @@ def _put(policy: Policy, device: torch.device) -> None:
     """Put the whole policy onto a device."""
     policy.model.to(device)
     policy.fingerprint()
-    if policy.reward_head is not None:
-        policy.reward_head.to(device)
 
 
 def _shard(policy: Policy, device: torch.device) -> None:
     """Distribute the policy over the devices of all processes."""
     first = is_first()
     policy._fingerprint = from_first(policy.fingerprint() if first else None)
-    policy.skeleton = _skeleton(policy) if first else None
+    policy.skeleton = replace(policy, model=skeleton(policy.model)) if first else None
     shard_model(policy.model, device, compute=torch.bfloat16 if policy.dtype == "bf16" else None)
-    if policy.reward_head is not None:
-        shard_head(policy.reward_head, device)
 
 
-def _skeleton(policy: Policy) -> Policy:
-    head = None if policy.reward_head is None else skeleton(policy.reward_head)
-    return replace(policy, model=skeleton(policy.model), reward_head=head)
+def attach_head(policy: Policy, head: Head) -> None:
+    """Give a policy a reward head: on its device, and in shares where its weights are."""
+    policy.reward_head = head
+    if policy.skeleton is not None:
+        policy.skeleton.reward_head = skeleton(head)
+    if is_sharded(policy.model):
+        shard_head(head, policy.device)
+    else:
+        head.to(policy.device)
 
 
 def _find_engine(policy: Policy) -> None:

@@ -57,7 +57,7 @@ def shard_model(model: nn.Module, device: torch.device, *, compute: torch.dtype 
     policy = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for layer in decoder_layers(model):
         _shard_unit(layer, device, mesh, policy)
-    _shard_unit(model, device, mesh, MixedPrecisionPolicy())
+    _shard_unit(model, device, mesh, MixedPrecisionPolicy(), stays=True)
 
 
 def shard_head(head: nn.Module, device: torch.device) -> None:
@@ -117,16 +117,20 @@ def gathered(model: Module, bones: Module | None) -> Module | None:
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The layers of a language model, whatever its architecture: the list of modules that holds most of its weights."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
-    return list(max(lists, key=_size)) if lists else []
+    largest = max(lists, key=lambda layers: _size(layers), default=None)
+    return [] if largest is None else list(largest)
 
 
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _shard_unit(unit: nn.Module, device: torch.device, mesh: DeviceMesh, policy: MixedPrecisionPolicy) -> None:
+def _shard_unit(
+    unit: nn.Module, device: torch.device, mesh: DeviceMesh, policy: MixedPrecisionPolicy, *, stays: bool = False
+) -> None:
+    """Shard what is not in shares yet; if it `stays`, it is whole from its forward to its backward pass."""
     _receive(unit, device)
-    sharded = fully_shard(unit, mesh=mesh, mp_policy=policy)
+    sharded = fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=not stays)
     # Losses are divided by global weights before the backward pass: what is left to do is to add.
     sharded.set_gradient_divide_factor(1.0)
     sharded.set_force_sum_reduction_for_comms(True)

@@ -21,7 +21,7 @@ from accord.objectives.vocabulary import signature_of
 from accord.policy.budget import within_budget
 from accord.policy.engine.precision import bf16_gain
 from accord.policy.fingerprint import data_fingerprint
-from accord.policy.load import load_policy
+from accord.policy.load import attach_head, load_policy
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
@@ -110,7 +110,9 @@ def prepare_run(
     data, held_out_data = _read(config, needs, policy, groups, eval_groups, display)
     for note in data.report.lines():
         display.say(note)
-    policy.reward_head = reward_head(policy, needs, data.groups)
+    head = reward_head(policy, needs, data.groups)
+    if head is not None:
+        attach_head(policy, head)
     mismatch = "mismatched_kl" in needs
     aside = held_out_data.encoded if held_out_data else []
     examples = make_examples(data.groups, data.encoded, mismatch=mismatch, others=aside)

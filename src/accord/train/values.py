@@ -14,7 +14,7 @@ from accord.record.values import preferences_on, score_names, value_names
 
 
 def reward_head(policy: Policy, needs: Sequence[str], groups: Sequence[Group]) -> Head | None:
-    """The head that an objective's reward model needs, on the policy's device; `None` if it trains no reward model.
+    """The head that an objective's reward model needs; `None` if it trains no reward model.
 
     A head of several values has an output for each that the data judge. Where the model is a reward model of the same
     values already, its head goes on being trained.
@@ -30,7 +30,7 @@ def reward_head(policy: Policy, needs: Sequence[str], groups: Sequence[Group]) -
         head = RewardHead.for_model(policy.model, policy.source)
     elif "step_reward" in needs:
         head = StepHead.for_model(policy.model, policy.source)
-    return None if head is None else head.to(policy.device)
+    return head
 
 
 def value_tensors(groups: Sequence[Group], width: int, names: Sequence[str], needs: Sequence[str]) -> dict[str, Tensor]:
