@@ -1,0 +1,5 @@
+"""Every model that talks: an in-process policy, an OpenAI-compatible server, a script. One kind of thing: a `Chat`."""
+
+from accord.chat.types import Chat, ChatError, Reply, Request
+
+__all__ = ["Chat", "ChatError", "Reply", "Request"]
