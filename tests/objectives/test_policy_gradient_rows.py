@@ -20,7 +20,7 @@ from accord.objectives.policy_gradient.denominators import token_mean
 from accord.objectives.policy_gradient.surrogates import ppo_clip
 
 MODULES = [module.name for module in pkgutil.iter_modules(family.__path__)]
-CRITICS = {"a2c", "ppo", "trpo", "ppo_lagrangian"}
+CRITICS = {"a2c", "ppo", "trpo", "ppo_lagrangian", "constrained_trpo"}
 
 every_method = pytest.mark.parametrize("name", METHODS)
 
@@ -33,7 +33,7 @@ def needs(name: str, **hyper: Any) -> set[str]:
 
 def test_the_names_users_type() -> None:
     published = "reinforce reinforce_pp a2c ppo trpo rloo remax grpo dr_grpo dapo gspo gspo_token cispo ppo_lagrangian"
-    assert {*published.split(), "grpo_process", "gdpo"} == set(METHODS)
+    assert {*published.split(), "grpo_process", "gdpo", "constrained_trpo"} == set(METHODS)
     assert not set(METHODS) & set(OBJECTIVES)
     assert all(resolve(name) is method for name, method in METHODS.items())
 

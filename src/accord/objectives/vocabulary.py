@@ -58,6 +58,7 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "cost_value": "[B,n,T] the critic's estimate of the cost to come, with gradient",
         "old_cost_value": "[B,n,T] the same before the updates of the round, without gradient",
         "cost_returns": "[B,n,T] the cost value's target, from the credit of the round",
+        "cost_advantage": "[B,n,T] how much more each token cost than expected, from the credit of the round",
         "baseline": "[B,n] the score named `baseline`: that of the greedy response, the same for a whole group",
         "teacher": "a function of a measure of two log-softmax tensors `[N,V]`, the policy's and the teacher's: "
         "its value at each response token, [B,n,T], with gradient to the policy",

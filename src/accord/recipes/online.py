@@ -11,11 +11,12 @@ from rich.console import Console
 
 from accord.errors import ConfigError
 from accord.feedback.reward import Part, Reward
-from accord.feedback.score import RewardStatistics, score
+from accord.feedback.score import Observer, RewardStatistics, parts_of, score
 from accord.objectives.policy_gradient import METHODS
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import align
+from accord.recipes.refusal import permitted
 from accord.record import Feedback, Group
 from accord.rollout import rollout
 from accord.train import distributed
@@ -63,15 +64,30 @@ class RewardedActor:
     def _scored(
         self, policy: Policy, prompts: Sequence[Group], number: int, attempt: int, notes: dict[str, float]
     ) -> list[Group]:
-        seed = int(np.random.SeedSequence([self.config.seed, 17, number, attempt]).generate_state(1)[0])
-        n = self.config.n or 1
-        answered = self._answered(policy, prompts, n=n, temperature=self.config.sample_temperature, seed=seed)
-        scored = score(answered, self.rewards, missing=self.config.missing_reward, observe=_note_into(notes))
+        parts, temperature = parts_of(self.rewards), self.config.sample_temperature
+
+        def draw(asked: Sequence[Group], n: int, seed: int, observe: Observer | None = None) -> list[Group]:
+            answered = self._answered(policy, asked, n=n, temperature=temperature, seed=seed)
+            return score(answered, parts, missing=self.config.missing_reward, observe=observe)
+
+        seed = self._seed(number, attempt)
+        scored = draw(prompts, self.config.n or 1, seed, _note_into(notes))
+        if any(part.role == "reject" for part in parts):
+            scored = permitted(
+                scored,
+                parts,
+                lambda asked, again: draw(asked, 1, self._seed(number, attempt, again + 1)),
+                attempts=self.config.resample,
+                notes=notes,
+            )
         if not self.greedy:
             return scored
         best_guess = self._answered(policy, prompts, n=1, temperature=0.0, seed=seed)
         baselines = score(best_guess, self.rewards, missing=self.config.missing_reward)
         return [_with_baseline(group, baseline) for group, baseline in zip(scored, baselines, strict=True)]
+
+    def _seed(self, *place: int) -> int:
+        return int(np.random.SeedSequence([self.config.seed, 17, *place]).generate_state(1)[0])
 
     def _answered(
         self, policy: Policy, prompts: Sequence[Group], *, n: int, temperature: float, seed: int

@@ -32,6 +32,7 @@ class Credit:
         advantage: `[B,n,T]`, detached, 0 where the mask is 0 or the response has no score.
         returns: `[B,n,T]` target of the value, for credits with a critic.
         cost_returns: `[B,n,T]` target of the cost value, for credits with a cost critic.
+        cost_advantage: `[B,n,T]` how much more each token cost than expected, for steps that hold a limit on the cost.
         metrics: (sum, count) by name, detached.
         state: 0-d numbers to carry to the next round, by name.
     """
@@ -39,6 +40,7 @@ class Credit:
     advantage: Tensor
     returns: Tensor | None = None
     cost_returns: Tensor | None = None
+    cost_advantage: Tensor | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     state: Mapping[str, Tensor] = field(default_factory=dict)
 

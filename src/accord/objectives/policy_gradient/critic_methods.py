@@ -1,10 +1,11 @@
-"""Methods that learn with a critic: actor-critic, PPO, TRPO, PPO under a limited cost."""
+"""Methods that learn with a critic: actor-critic, PPO, TRPO, and the last two under a limited cost."""
 
 from __future__ import annotations
 
 from accord.objectives.policy_gradient.actor_critic import generalised_advantage
 from accord.objectives.policy_gradient.denominators import token_mean
 from accord.objectives.policy_gradient.lagrangian import lagrangian_advantage
+from accord.objectives.policy_gradient.limited_cost import limited_advantage
 from accord.objectives.policy_gradient.method import Method, Rollout
 from accord.objectives.policy_gradient.parts import (
     COST_VALUE,
@@ -115,4 +116,30 @@ PPO_LAGRANGIAN = Method(
     parts=(VALUE, COST_VALUE, *PENALTIES),
     defaults={"kl_reward": 0.01, "score_clip": 50.0, "value_clip": 5.0},
     rollout=Rollout(n=1, passes=4),
+)
+
+CONSTRAINED_TRPO = Method(
+    name="constrained_trpo",
+    text=r"""Constrained policy optimisation: TRPO whose step keeps the mean cost within its limit, with a critic each.
+
+    .. math::
+        \max_\theta \operatorname{mean}_t q_t A_t \quad\text{where}\quad
+        J_C - d + \operatorname{mean}_i \sum_t q_t A_{C,t} \le 0, \quad
+        \operatorname{mean}_t \mathrm{KL}(\mu_t\Vert\pi_t) \le \delta
+
+    Where no step within the region meets the limit, the step lowers the cost and nothing else. There is no multiplier
+    to learn: each step holds the limit by itself, as far as the round's responses tell. The limit is in the units of
+    the cost.
+
+    Source: Achiam et al. 2017, "Constrained policy optimization" (arXiv:1705.10528), algorithm 1. It is known as CPO,
+    which here is contrastive preference optimisation.
+    """,
+    estimator=limited_advantage,
+    surrogate=importance,
+    denominator=token_mean,
+    shaping=SHAPING,
+    masking=MASKING,
+    parts=(VALUE, COST_VALUE, *PENALTIES),
+    step=trust_region,
+    rollout=Rollout(n=1),
 )

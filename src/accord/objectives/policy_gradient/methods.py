@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from accord.objectives.policy_gradient.critic_methods import A2C, PPO, PPO_LAGRANGIAN, TRPO
+from accord.objectives.policy_gradient.critic_methods import A2C, CONSTRAINED_TRPO, PPO, PPO_LAGRANGIAN, TRPO
 from accord.objectives.policy_gradient.group_methods import (
     CISPO,
     DAPO,
@@ -44,6 +44,7 @@ _ALL = (
     PPO,
     TRPO,
     PPO_LAGRANGIAN,
+    CONSTRAINED_TRPO,
 )
 
 METHODS: Mapping[str, Method] = MappingProxyType({method.name: method for method in _ALL})

@@ -107,7 +107,11 @@ def free_step(gradient: Tensor, product: Product, *, kl_limit: float, iterations
 
     Source: Schulman et al. 2015, "Trust region policy optimization" (arXiv:1502.05477), appendix C.
     """
-    natural = conjugate_gradient(product, gradient, iterations=iterations)
+    return _free(gradient, conjugate_gradient(product, gradient, iterations=iterations), kl_limit)
+
+
+def _free(gradient: Tensor, natural: Tensor, kl_limit: float) -> Step:
+    """The natural gradient, as long as the bound allows."""
     slope = float(gradient @ natural)
     if slope <= 0.0:
         return Step(torch.zeros_like(gradient), 0.0, 0.0, "free")
@@ -136,10 +140,10 @@ def constrained_step(
 
     Source: Achiam et al. 2017, "Constrained policy optimization" (arXiv:1705.10528), theorem 2 and eq. 14.
     """
-    free = free_step(gradient, product, kl_limit=kl_limit, iterations=iterations)
+    natural = conjugate_gradient(product, gradient, iterations=iterations)
+    free = _free(gradient, natural, kl_limit)
     if excess + float(cost_gradient @ free.vector) <= 0.0:
         return free
-    natural = conjugate_gradient(product, gradient, iterations=iterations)
     relief = conjugate_gradient(product, cost_gradient, iterations=iterations)
     r, s = float(gradient @ relief), float(cost_gradient @ relief)
     if s <= 0.0:
