@@ -50,8 +50,8 @@ def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Exam
         reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))
         batch = [*encoded, *(example.mismatched for example in examples if example.mismatched is not None)]
         reference.compute(policy, reference.missing(batch), micro_batch_tokens=512)
-        teacher = load_policy(tiny_model(tmp_path / "teacher", "llama", seed=1)) if "teacher" in needs else None
-        task = Task(OBJECTIVES[name], {}, policy, reference, teacher=teacher, annotators=annotator_groups(groups))
+        teachers = (load_policy(tiny_model(tmp_path / "teacher", "llama", seed=1)),) if "teacher" in needs else ()
+        task = Task(OBJECTIVES[name], {}, policy, reference, teachers=teachers, annotators=annotator_groups(groups))
         return task, examples
 
     return make

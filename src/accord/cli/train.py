@@ -94,13 +94,13 @@ def _run(name: str, given: dict[str, Any]) -> int:
 
 def execute(config: TrainConfig, *, fresh: bool, parts: int | None = None) -> int:
     """Train, measure and report; returns the exit code."""
-    from accord.recipes.align import align
     from accord.recipes.stepwise import stepwise
+    from accord.recipes.train import train as train_as_asked
     from accord.train import distributed
 
     screen = console()
     if parts is None:
-        result = align(config, console=screen, fresh=fresh)
+        result = train_as_asked(config, console=screen, fresh=fresh)
     else:
         result = stepwise(config, parts=parts, console=screen, fresh=fresh)
     if distributed.rank() == 0:

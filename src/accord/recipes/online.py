@@ -12,17 +12,19 @@ from rich.console import Console
 from accord.errors import ConfigError
 from accord.feedback.reward import Part, Reward
 from accord.feedback.score import Observer, RewardStatistics, parts_of, score
+from accord.objectives import resolve, signature_of
 from accord.objectives.policy_gradient import METHODS
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import align
+from accord.recipes.answers import share_of_ranks
+from accord.recipes.guided import GuidedActor, require_guidable
+from accord.recipes.opposed import OpposedActor
 from accord.recipes.refusal import permitted
 from accord.record import Feedback, Group
-from accord.rollout import rollout
-from accord.train import distributed
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
-from accord.train.rounds import PromptOrder, Round, without_feedback
+from accord.train.rounds import Actor, PromptOrder, Round
 from accord.train.run import Probe, RunResult
 
 
@@ -96,14 +98,6 @@ class RewardedActor:
         return share_of_ranks(policy, prompts, n=n, sampling=sampling)
 
 
-def share_of_ranks(policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
-    """The prompts with sampled responses; ranks share the work, and all get everything."""
-    own = replace(sampling, seed=sampling.seed + distributed.rank())
-    gathered = distributed.gather(rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
-    # Ranks took every world_size-th prompt; back into one order.
-    return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
-
-
 def train_online(
     config: TrainConfig,
     rewards: Sequence[Reward | Part],
@@ -138,8 +132,19 @@ def train_online(
     method = METHODS.get(config.objective)
     greedy = method is not None and "baseline" in method.credit(config.hyper).needs
     config = with_rollout(config)
-    actor = RewardedActor(rewards, config, greedy)
+    actor = _accompanied(RewardedActor(rewards, config, greedy))
     return align(config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh)
+
+
+def _accompanied(actor: RewardedActor) -> Actor:
+    """The actor with the other policies that the settings give it."""
+    config = actor.config
+    if config.guide is not None:
+        require_guidable(config)
+        return GuidedActor(actor, config)
+    if "own_sample" in signature_of(resolve(config.objective)).needs:
+        return OpposedActor(actor.rewards, config)
+    return actor
 
 
 def tells_apart(group: Group) -> bool:

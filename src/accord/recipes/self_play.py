@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
-from msgspec.structs import replace
 from rich.console import Console
 
 from accord.errors import DataError
 from accord.policy.policy import Policy
-from accord.policy.sample import Sampling
 from accord.recipes.align import align
-from accord.recipes.online import share_of_ranks
-from accord.record import Feedback, Group, Preference
+from accord.recipes.answers import preferred, sampling_of, share_of_ranks
+from accord.record import Group
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
 from accord.train.rounds import PromptOrder, Round
@@ -43,10 +40,9 @@ class SelfPlayActor:
             if not group.responses:
                 mend = "Give demonstrations: prompts with answers to imitate."
                 raise DataError("self-play needs an answer to prefer to its own, and the row has none", mend=mend)
-        seed = int(np.random.SeedSequence([self.config.seed, 17, number]).generate_state(1)[0])
-        sampling = Sampling(temperature=self.config.sample_temperature, max_tokens=self.config.max_tokens, seed=seed)
+        sampling = sampling_of(self.config, number)
         answered = share_of_ranks(policy, drawn, n=self.config.n or 1, sampling=sampling)
-        return Round([_opposed(given, own) for given, own in zip(drawn, answered, strict=True)])
+        return Round([preferred(given, own, "self-play") for given, own in zip(drawn, answered, strict=True)])
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
         """Nothing scores the answers."""
@@ -89,11 +85,3 @@ def train_self_play(
         console=console,
         fresh=fresh,
     )
-
-
-def _opposed(given: Group, own: Group) -> Group:
-    """One Group of the data's answers and the policy's; every one of the data's wins."""
-    count = len(given.responses)
-    preferences = tuple(Preference(i, count + j) for i in range(count) for j in range(len(own.responses)))
-    feedback = Feedback("dataset", "self-play", preferences=preferences)
-    return replace(given, responses=(*given.responses, *own.responses), feedback=(feedback,))

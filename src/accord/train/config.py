@@ -16,6 +16,7 @@ ChatMode = Literal["auto", "on", "off"]
 Template = Literal["messages", "instruction"]
 Shard = Literal["auto", "full", "none"]
 Missing = Literal["stop", "record"]
+Mixing = Literal["arithmetic", "geometric"]
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -91,6 +92,13 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         own_answers: share of the rounds in which `distill` learns on the policy's own answers, not on the data's or,
             where the data has none, the teacher's; 0 trains on the given answers without rounds.
         ptx_data: texts to keep likely while rewards are learned, where the method's `ptx_coefficient` is above 0.
+        guide: model that has a say in what a policy-gradient method samples; it must have the same vocabulary.
+        guide_share: the guide's share of the first round's distributions, below 1; 0 samples from the policy alone.
+        guide_span: share of the training over which the guide falls silent, from `guide_share` in a straight line.
+        mixing: what several policies that sample as one do: what any of them would (arithmetic), or what none of them
+            objects to (geometric).
+        opponent_share: the reference's share, in the exponent, of the policy whose answers the policy's own are
+            compared with, for objectives that take samples of both; default 1 for xpo, 0.125 for nash_md.
         critic: model that the critic starts from, where the method has one: a language or reward model; default the
             policy's.
         critic_lr: learning rate of the critic; default ten times the policy's.
@@ -155,6 +163,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     teacher: str | None = None
     own_answers: float = 0.0
     ptx_data: tuple[str, ...] = ()
+    guide: str | None = None
+    guide_share: float = 0.5
+    guide_span: float = 0.5
+    mixing: Mixing = "arithmetic"
+    opponent_share: float | None = None
     critic: str | None = None
     critic_lr: float | None = None
     track: tuple[str, ...] = ()
@@ -215,6 +228,9 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("replay", 0, _INFINITE),
     ("patience", 0, _INFINITE),
     ("own_answers", 0.0, 1.0),
+    ("guide_share", 0.0, 1.0 - 1e-6),
+    ("guide_span", _TINY, 1.0),
+    ("opponent_share", 0.0, 1.0),
     ("target_kl", 0.0, _INFINITE),
     ("critic_lr", 0.0, 1.0),
 )

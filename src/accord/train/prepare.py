@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +18,7 @@ from accord.objectives import resolve
 from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
+from accord.policy.blend import require_same_vocabulary
 from accord.policy.budget import within_budget
 from accord.policy.engine.precision import bf16_gain
 from accord.policy.fingerprint import data_fingerprint
@@ -44,6 +45,10 @@ from accord.train.values import reward_head
 
 MAX_LENGTH = 4096
 MAX_HELD_OUT = 512
+OTHER_VOCABULARY = (
+    "Distributions over different tokens cannot be compared. Learn from what the teacher writes instead: accord train "
+    "sft --teacher MODEL imitates it, accord train dpo --teacher MODEL prefers it to what the policy writes."
+)
 _RATES = {"preferences": 1e-6, "likelihood": 1e-5}
 _LORA_FACTOR = 10.0
 
@@ -89,9 +94,9 @@ def checked(config: TrainConfig) -> TrainConfig:
     if config.reference_every and "reference" not in needs and config.objective not in METHODS:
         mend = "Leave it out, or train an objective that has a reference, such as dpo."
         raise ConfigError(f"has no effect on {config.objective}", where="--reference-every", mend=mend)
-    if ("teacher" in needs) is not (config.teacher is not None):
-        what = "is required, and not given" if "teacher" in needs else f"has no effect on {config.objective}"
-        raise ConfigError(what, where="--teacher", mend="Name the model that teaches, with accord train distill.")
+    if "teacher" in needs and config.teacher is None:
+        mend = "Name the model that teaches."
+        raise ConfigError("is required, and not given", where="--teacher", mend=mend)
     return msgspec.structs.replace(config, hyper=validate(config.objective, config.hyper))
 
 
@@ -105,6 +110,12 @@ def prepare_run(
     """Load the model, read and check the data, plan the steps, and compute the reference."""
     objective = resolve(config.objective)
     needs = signature_of(objective).needs
+    if "own_sample" in needs:
+        mend = "Add --reward: what scores the answers of the policy and of its opponent."
+        raise ConfigError(f"{config.objective} compares samples of two policies", where="--reward", mend=mend)
+    if config.teacher is not None and "teacher" not in needs:
+        mend = "Name the model that teaches, with accord train distill."
+        raise ConfigError(f"has no effect on {config.objective}", where="--teacher", mend=mend)
     policy = load(config, reward=False)
     config = resolved(config, policy, needs)
     data, held_out_data = _read(config, needs, policy, groups, eval_groups, display)
@@ -134,7 +145,8 @@ def prepare_run(
         annotators = annotator_groups(data.groups)
         display.say(describe(data.groups, held_out_data.groups if held_out_data else []))
     reference = _reference(config, policy) if "reference" in needs or mismatch else None
-    task = Task(objective, config.hyper, policy, reference, teacher=load_teacher(config), annotators=annotators)
+    teachers = load_teachers(config, policy, needs)
+    task = Task(objective, config.hyper, policy, reference, teachers=teachers, annotators=annotators)
     measured = measure_held_out if policy.reward_head is None else measure_reward_model
     return Run(
         config=config,
@@ -238,19 +250,30 @@ def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
     )
 
 
-def load_teacher(config: TrainConfig) -> Policy | None:
-    """The model that teaches, frozen; `None` where nothing is taught."""
-    if config.teacher is None:
-        return None
-    teacher = load_policy(
-        config.teacher,
+def load_frozen(config: TrainConfig, model: str) -> Policy:
+    """Another model than the trained one, with the settings of the run, which no gradient reaches."""
+    frozen = load_policy(
+        model,
         dtype=config.dtype,
         device=config.device,
         chat=config.chat,
         trust_remote_code=config.trust_remote_code,
     )
-    teacher.model.requires_grad_(False)
-    return teacher
+    frozen.model.requires_grad_(False)
+    return frozen
+
+
+def load_teachers(config: TrainConfig, policy: Policy, needs: Container[str]) -> tuple[Policy, ...]:
+    """The model whose distributions are taught, if any are.
+
+    Raises:
+        ModelError: it has another vocabulary than the policy.
+    """
+    if config.teacher is None or "teacher" not in needs:
+        return ()
+    teacher = load_frozen(config, config.teacher)
+    require_same_vocabulary(policy, teacher, mend=OTHER_VOCABULARY)
+    return (teacher,)
 
 
 def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:

@@ -13,8 +13,10 @@ from accord.data.prompts import Prompts, prepare_prompts
 from accord.errors import ConfigError
 from accord.objectives import resolve
 from accord.objectives.policy_gradient import METHODS, Method
+from accord.objectives.policy_gradient.guidance import corrected
 from accord.objectives.policy_gradient.method import Rollout
 from accord.objectives.vocabulary import signature_of
+from accord.policy.blend import require_same_vocabulary
 from accord.policy.critic import VALUES, Critic
 from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
@@ -23,9 +25,9 @@ from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train.config import TrainConfig
 from accord.train.measure import measure_rewards
-from accord.train.prepare import MAX_HELD_OUT, Run, load, load_teacher, resolved
+from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, resolved
 from accord.train.progress import Display
-from accord.train.rounds import Actor, PromptOrder, Rounds
+from accord.train.rounds import Accompanied, Actor, PromptOrder, Rounds
 from accord.train.step import Task
 
 _COMPARED = Rollout(n=4, least=1)
@@ -51,6 +53,10 @@ def prepare_rounds(
     """
     config = with_rollout(config)
     method = METHODS.get(config.objective)
+    accompanied = actor if isinstance(actor, Accompanied) else None
+    mixed = accompanied is not None and accompanied.mixes
+    if mixed and method is not None:
+        method = corrected(method)
     objective = resolve(config.objective) if method is None else method.objective(config.hyper)
     credit = None if method is None else method.credit(config.hyper)
     needs = {*signature_of(objective).needs, *(credit.needs if credit is not None else ())}
@@ -66,7 +72,7 @@ def prepare_rounds(
         policy,
         _reference(config, policy, needs),
         critic=critic,
-        teacher=load_teacher(config),
+        teachers=_teachers(config, policy, needs, accompanied),
         temperature=config.sample_temperature,
     )
     order = PromptOrder(training.groups, config.prompts, config.seed)
@@ -74,7 +80,7 @@ def prepare_rounds(
     return Run(
         config=config,
         task=task,
-        source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs)),
+        source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs), mixed=mixed),
         scored=[],
         measure=lambda: measure_rewards(actor.examine(policy, held_out)),
         prompts=held_out[: config.samples],
@@ -82,6 +88,22 @@ def prepare_rounds(
         findings=msgspec.to_builtins(training.report) | {"held_out_groups": len(held_out)},
         start=lambda: starting_weights(policy, lambda: load(config, reward=False, lora=False)),
     )
+
+
+def _teachers(
+    config: TrainConfig, policy: Policy, needs: set[str], accompanied: Accompanied | None
+) -> tuple[Policy, ...]:
+    """The policies that the objective finds as `teacher`, where it names one."""
+    if accompanied is None:
+        teachers = load_teachers(config, policy, needs)
+    else:
+        teachers = accompanied.others
+        for other in teachers:
+            require_same_vocabulary(policy, other, mend=OTHER_VOCABULARY)
+    if "teacher" in needs and not teachers:
+        mend = "Leave it at 0, or give --guide MODEL."
+        raise ConfigError("there is no guide and no other policy", where="--guide-kl, --diversity-bonus", mend=mend)
+    return teachers if "teacher" in needs else ()
 
 
 def _own_hyper(config: TrainConfig, method: Method | None) -> dict[str, object]:

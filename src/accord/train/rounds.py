@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -43,6 +43,9 @@ SHOWN = 2
 ROUND_TENSORS = ("reference", "divergence", "old_value", "old_cost_value")
 """What is computed once a round, before its updates, where it is needed."""
 
+_OWN = "own_behaviour"
+"""What the policy itself gave tokens that it sampled together with others."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -51,10 +54,12 @@ class Round:
     Attributes:
         groups: prompts with sampled responses and their scores.
         notes: numbers about them, for the first step's line of `metrics.jsonl`.
+        state: numbers that the objective finds in its `state` from this round on.
     """
 
     groups: list[Group]
     notes: Mapping[str, float] = field(default_factory=dict)
+    state: Mapping[str, float] = field(default_factory=dict)
 
 
 class Actor(Protocol):
@@ -66,6 +71,21 @@ class Actor(Protocol):
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
         """One scored answer to each held-out prompt, with the same random numbers every time."""
+        ...
+
+
+@runtime_checkable
+class Accompanied(Protocol):
+    """What an actor has besides, where other policies take part."""
+
+    @property
+    def others(self) -> tuple[Policy, ...]:
+        """Policies with the same vocabulary, which the objective finds as `teacher`."""
+        ...
+
+    @property
+    def mixes(self) -> bool:
+        """Whether they have a say in what is sampled: `behaviour` is then not what the policy gave its tokens."""
         ...
 
 
@@ -109,6 +129,7 @@ class Rounds:
         prompts: which prompts a round answers.
         config: the settings, resolved.
         kept: texts to keep likely beside what is learned; each goes with one prompt, in turn.
+        mixed: whether others than the policy have a say in what is sampled.
     """
 
     def __init__(
@@ -119,26 +140,24 @@ class Rounds:
         prompts: PromptOrder,
         config: TrainConfig,
         kept: Sequence[Encoded] = (),
+        *,
+        mixed: bool = False,
     ) -> None:
-        assert config.passes is not None
         self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
-        self._config, self._passes, self._kept = config, config.passes, kept
-        self._parts = 1 if config.batch_size is None else -(-prompts.a_round // config.batch_size)
+        self._config, self._kept, self._mixed = config, kept, mixed
+        self._parts = _parts_of_pass(config)
         self._ended = False
         self._notes: dict[str, float] = {}
 
     @property
     def steps_a_round(self) -> int:
         """Optimiser steps that follow one round of sampling."""
-        return self._passes * self._parts
+        return _steps_a_round(self._config)
 
     @property
     def rounds(self) -> int:
         """Rounds of the whole run."""
-        if self._config.steps is not None:
-            return -(-self._config.steps // self.steps_a_round)
-        prompts = len(self._prompts.groups)
-        return max(1, int(np.ceil(prompts * self._config.epochs / self._prompts.a_round - 1e-9)))
+        return rounds_in(self._config, len(self._prompts.groups))
 
     @property
     def total(self) -> int:
@@ -181,6 +200,7 @@ class Rounds:
         begun = time.monotonic()
         collected = self._actor.collect(self._task.policy, self._prompts, number)
         self._notes = {**collected.notes, "seconds/collect": round(time.monotonic() - begun, 3)}
+        self._task.state.update(collected.state)
         groups = [group for group in map(_sound, collected.groups) if group.responses]
         if distributed.rank() == 0:
             self._show(number, groups)
@@ -241,6 +261,8 @@ class Rounds:
         """The examples with the reference's log-probs and the critic's estimates, where anything needs them."""
         needs = {*self._task.needs, *(self._credit.needs if self._credit is not None else ())}
         names = [name for name in ROUND_TENSORS if name in needs]
+        if self._mixed and self._credit is not None and "behaviour" in self._credit.needs:
+            names.append(_OWN)
         if not names:
             return examples
         indices = {id(example): index for index, example in enumerate(examples)}
@@ -267,6 +289,8 @@ class Rounds:
             if "divergence" in names:
                 start = task.reference.in_place
                 folded["divergence"] = task.policy.divergences(rows, start, _forward_kl, temperature=task.temperature)
+        if _OWN in names:
+            folded[_OWN] = task.policy.logprobs(rows, temperature=task.temperature)
         if task.critic is not None:
             folded |= {f"old_{name}": value for name, value in task.critic.values(rows).items()}
         return {name: folded[name] for name in names}
@@ -274,6 +298,10 @@ class Rounds:
     def _credited(self, examples: list[Example], credit: BoundCredit) -> list[Example]:
         """Advantages (and the critic's targets) from the whole round at once."""
         tensors = _round_tensors(examples, credit.needs)
+        # What is credited is the policy, so its own divergence is priced, not that of the mixture it sampled in.
+        own = given_tensors(examples, tensors["mask"].shape, (_OWN,))
+        if own:
+            tensors["behaviour"] = own[_OWN]
         state = {name: torch.tensor(value) for name, value in self._task.state.items()}
         with torch.no_grad():
             found = credit({**tensors, "state": state})
@@ -289,6 +317,22 @@ class Rounds:
             dataclasses.replace(example, given={**example.given, **_of_group(targets, b, example)})
             for b, example in enumerate(examples)
         ]
+
+
+def rounds_in(config: TrainConfig, prompts: int) -> int:
+    """Rounds of a whole run over so many prompts."""
+    if config.steps is not None:
+        return -(-config.steps // _steps_a_round(config))
+    return max(1, int(np.ceil(prompts * config.epochs / config.prompts - 1e-9)))
+
+
+def _steps_a_round(config: TrainConfig) -> int:
+    assert config.passes is not None
+    return config.passes * _parts_of_pass(config)
+
+
+def _parts_of_pass(config: TrainConfig) -> int:
+    return 1 if config.batch_size is None else -(-config.prompts // config.batch_size)
 
 
 def _forward_kl(policy: Tensor, other: Tensor) -> Tensor:

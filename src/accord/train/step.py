@@ -48,7 +48,8 @@ class Task:
         policy: what is trained.
         reference: needed when the objective names `reference` or `mismatched_kl`, unless the examples bring it.
         critic: needed when the objective names `value` or `cost_value`.
-        teacher: a frozen policy with the same vocabulary, when the objective names `teacher`.
+        teachers: policies with the same vocabulary, when the objective names `teacher`: the mean over them is taken,
+            and no gradient reaches them.
         temperature: divides the policy's logits, so that it is compared with samples drawn at that temperature.
         annotators: names of the annotator groups that are trained on, when the objective names `annotator`.
         state: numbers that an objective which names `state` carries from step to step. The loop renews them after each
@@ -60,7 +61,7 @@ class Task:
     policy: Policy
     reference: Reference | MovingReference | None = None
     critic: Critic | None = None
-    teacher: Policy | None = None
+    teachers: tuple[Policy, ...] = ()
     temperature: float = 1.0
     annotators: tuple[str, ...] = ()
     state: dict[str, float] = field(default_factory=dict)
@@ -237,8 +238,8 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Any]:
     if "pretrain" in task.needs:
         named["pretrain"] = task.policy.logprobs(_kept_rows(task, examples))
     if "teacher" in task.needs:
-        assert task.teacher is not None
-        named["teacher"] = partial(task.policy.divergences, rows, task.teacher)
+        assert task.teachers
+        named["teacher"] = partial(_taught, task, rows)
     if "reference" in task.needs and "reference" not in named:
         assert task.reference is not None
         named["reference"] = task.reference.logprobs([example.encoded for example in examples], rows)
@@ -287,6 +288,12 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
         for name, weight in of_rank.items():
             totals[name] += weight
     return {name: torch.tensor(total or 1.0, device=task.policy.device) for name, total in totals.items()}
+
+
+def _taught(task: Task, rows: Rows, measure: Measure, *, temperature: float) -> Tensor:
+    """The mean over the teachers of how far each is from the policy."""
+    each = [task.policy.divergences(rows, teacher, measure, temperature=temperature) for teacher in task.teachers]
+    return each[0] if len(each) == 1 else torch.stack(each).mean(0)
 
 
 def _nothing_like(mask: Tensor, measure: Measure, *, temperature: float) -> Tensor:

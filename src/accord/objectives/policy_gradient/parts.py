@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from accord.objectives.policy_gradient.critics import cost_value_loss, entropy_bonus, pretraining_loss, value_loss
 from accord.objectives.policy_gradient.denominators import token_mean
+from accord.objectives.policy_gradient.guidance import guide_divergence, likeness
 from accord.objectives.policy_gradient.kl import corrected_kl_penalty, full_kl_in_reward, kl_in_reward, kl_penalty
 from accord.objectives.policy_gradient.method import Hyper, Part, Stage, nonzero
 from accord.objectives.policy_gradient.shaping import (
@@ -50,6 +51,8 @@ PENALTIES = (
     Part("kl", kl_penalty, _plain),
     Part("kl", corrected_kl_penalty, _corrected),
     Part("entropy_bonus", entropy_bonus, nonzero("entropy_coefficient"), token_mean),
+    Part("guide_kl", guide_divergence, nonzero("guide_kl"), token_mean),
+    Part("diversity", likeness, nonzero("diversity_bonus"), token_mean),
     Part("pretraining", pretraining_loss, nonzero("ptx_coefficient"), token_mean, "pretrain_mask"),
 )
 """What every method can add to its loss."""

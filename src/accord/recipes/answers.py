@@ -1,0 +1,38 @@
+"""A policy's answers to the prompts of a round, shared out over the processes of a run, and set against given ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from msgspec.structs import replace
+
+from accord.policy.policy import Policy
+from accord.policy.sample import Sampling
+from accord.record import Feedback, Group, Preference
+from accord.rollout import rollout
+from accord.train import distributed
+from accord.train.config import TrainConfig
+from accord.train.rounds import without_feedback
+
+
+def sampling_of(config: TrainConfig, *place: int) -> Sampling:
+    """How a run samples, with random numbers that follow from its seed and a place, such as the round's number."""
+    seed = int(np.random.SeedSequence([config.seed, 17, *place]).generate_state(1)[0])
+    return Sampling(temperature=config.sample_temperature, max_tokens=config.max_tokens, seed=seed)
+
+
+def share_of_ranks(policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
+    """The prompts with sampled responses; ranks share the work, and all get everything."""
+    own = replace(sampling, seed=sampling.seed + distributed.rank())
+    gathered = distributed.gather(rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
+    # Ranks took every world_size-th prompt; back into one order.
+    return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
+
+
+def preferred(given: Group, own: Group, name: str) -> Group:
+    """One Group of given answers and the policy's own; every one of the given wins, as the source `name` has it."""
+    count = len(given.responses)
+    preferences = tuple(Preference(i, count + j) for i in range(count) for j in range(len(own.responses)))
+    feedback = Feedback("dataset", name, preferences=preferences)
+    return replace(given, responses=(*given.responses, *own.responses), feedback=(feedback,))

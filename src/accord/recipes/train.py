@@ -1,0 +1,52 @@
+"""One training, whichever way its settings ask for: on given data, or in rounds of answers that something judges."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from accord.errors import ConfigError
+from accord.feedback.spec import parse
+from accord.objectives.policy_gradient import METHODS
+from accord.recipes.align import align
+from accord.recipes.online import train_online
+from accord.recipes.self_play import train_self_play
+from accord.recipes.teach import train_taught
+from accord.train.config import TrainConfig
+from accord.train.prepare import checked
+from accord.train.run import RunResult
+
+
+def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = False) -> RunResult:
+    """Train as the settings say, judge the result, and report.
+
+    `reward` trains on the policy's own answers as the rewards score them, `self_play` against the data's answers,
+    `teacher` on what a teacher says (with `distill` only where `own_answers` asks for the policy's own answers, for any
+    other objective on texts that the teacher writes), anything else on the data's own feedback.
+
+    Args:
+        config: the settings.
+        console: where progress is shown.
+        fresh: delete what an earlier run wrote in `config.out` and start again.
+
+    Raises:
+        AccordError: a setting, the data, a model or a reward is wrong, or settings ask for several ways at once.
+    """
+    config = checked(config)
+    taught = config.teacher is not None and (config.objective != "distill" or config.own_answers > 0)
+    asked = {
+        "--reward": bool(config.reward),
+        "--self-play": config.self_play,
+        "--teacher": taught,
+    }
+    several = [flag for flag, wanted in asked.items() if wanted]
+    if len(several) > 1:
+        raise ConfigError(f"cannot be combined with {several[0]}", where=several[1], mend="Leave one of them out.")
+    if config.guide is not None and not config.reward:
+        raise ConfigError("has no effect without rewards", where="--guide", mend="Add --reward.")
+    if config.reward or config.objective in METHODS:
+        return train_online(config, parse(config.reward), console=console, fresh=fresh)
+    if config.self_play:
+        return train_self_play(config, console=console, fresh=fresh)
+    if taught:
+        return train_taught(config, console=console, fresh=fresh)
+    return align(config, console=console, fresh=fresh)
