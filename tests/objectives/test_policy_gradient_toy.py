@@ -14,7 +14,8 @@ from torch import Tensor
 from accord.objectives.policy_gradient import METHODS, Method
 from accord.objectives.policy_gradient.denominators import sequence_mean, sequence_sum
 from accord.objectives.policy_gradient.groups import leave_one_out
-from accord.objectives.policy_gradient.mixture import mixture
+from accord.objectives.policy_gradient.guidance import corrected
+from accord.objectives.policy_gradient.mixture import Mixing, mixture
 from accord.objectives.policy_gradient.responses import standardised_scores
 from accord.objectives.policy_gradient.surrogates import importance, reinforce, weighted_reinforce
 from accord.objectives.policy_gradient.trust_region import TrustRegion, trust_region_update
@@ -234,6 +235,26 @@ def test_the_ratio_of_tokens_corrects_the_last_token_of_a_guided_response(surrog
     torch.testing.assert_close(found[1:], true_gradient(logits, 0.0)[1:], rtol=1e-6, atol=1e-9)
     plain = gradient(row("reinforce"), hyper={}, behaviour=logprobs(behaviour))
     assert off_direction(plain[1:], true_gradient(logits, 0.0)[1:]) > 0.05
+
+
+@pytest.mark.parametrize("mixing", ["arithmetic", "geometric"])
+@pytest.mark.parametrize("share", [0.2, 0.8])
+def test_the_ratio_of_responses_corrects_for_a_guide_on_every_token(share: float, mixing: Mixing) -> None:
+    logits, guide = start(), 2.0 * random(3, 3, seed=7)
+    both = torch.stack([logits.detach().log_softmax(-1), guide.log_softmax(-1)])
+    behaviour = logprobs(mixture(both, torch.tensor([1.0 - share, share], dtype=torch.float64), mixing=mixing))
+    wide = {"clip_low": 1.0, "clip_high": 1e6, "kl_reward": 0.0}
+    found = gradient(row("rloo", denominator=sequence_mean), hyper=wide, behaviour=behaviour)
+    torch.testing.assert_close(found, true_gradient(logits, 0.0), rtol=1e-6, atol=1e-9)
+    uncorrected = gradient(row("rloo", surrogate=reinforce), hyper={"kl_reward": 0.0}, behaviour=behaviour)
+    assert off_direction(uncorrected, true_gradient(logits, 0.0)) > 0.01
+
+
+def test_a_surrogate_without_a_ratio_gets_one() -> None:
+    method = row("reinforce")
+    torch.testing.assert_close(gradient(corrected(method), hyper={}), gradient(method, hyper={}))
+    assert corrected(method).surrogate is importance
+    assert corrected(row("rloo")) == row("rloo")
 
 
 def best() -> Tensor:
