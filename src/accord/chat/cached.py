@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
-from accord.chat.types import Chat, Progress, Reply, Request
+from accord.chat.types import Chat, Progress, Reply, Request, Streaming
 from accord.policy.reference import cache_directory
 
 PART = 64
@@ -22,17 +23,20 @@ class CachedChat:
     Args:
         chat: who is asked what is not known yet.
         path: the SQLite file, which several jobs may share; default in Accord's cache directory.
-        part: requests whose answers are written together; at most so many are lost when the job is killed.
+        part: requests that are asked together, and whose answers are written together; at most so many are lost when
+            the job is killed. Replies that arrive one by one are written one by one.
 
     Attributes:
-        asked: requests that went to the model.
+        asked: requests that the model answered.
         known: requests that were answered from memory.
+        tokens: that the model read and wrote to answer, for the cost; 0 where unknown.
     """
 
     def __init__(self, chat: Chat, path: Path | None = None, *, part: int = PART) -> None:
         self.chat, self.part = chat, part
         self.path = path or cache_directory() / "chat.sqlite"
         self.asked = self.known = 0
+        self.tokens = (0, 0)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._connect() as database:
             database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply BLOB NOT NULL)")
@@ -48,20 +52,33 @@ class CachedChat:
         found = self._load(keys)
         self.known += sum(key in found for key in keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in found}
-        done = len(keys) - sum(key in missing for key in keys)
+        times = Counter(keys)
+        done = len(keys) - sum(times[key] for key in missing)
         if progress is not None and done:
             progress(done, len(keys))
-        pending = list(missing.items())
-        for start in range(0, len(pending), self.part):
-            part = pending[start : start + self.part]
-            replies = self.chat([request for _, request in part])
-            answered = dict(zip((key for key, _ in part), replies, strict=True))
+        for answered in self._asked(list(missing), list(missing.values())):
             self._store(answered)
             found |= answered
-            self.asked += len(part)
+            self.asked += len(answered)
+            read, written = self.tokens
+            self.tokens = (
+                read + sum(reply.tokens[0] for reply in answered.values()),
+                written + sum(reply.tokens[1] for reply in answered.values()),
+            )
+            done += sum(times[key] for key in answered)
             if progress is not None:
-                progress(sum(key in found for key in keys), len(keys))
+                progress(done, len(keys))
         return [found[key] for key in keys]
+
+    def _asked(self, keys: Sequence[str], requests: Sequence[Request]) -> Iterator[dict[str, Reply]]:
+        """The model's answers by key, as many at a time as come together."""
+        if isinstance(self.chat, Streaming):
+            for place, reply in self.chat.arriving(requests) if requests else ():
+                yield {keys[place]: reply}
+            return
+        for start in range(0, len(requests), self.part):
+            part = slice(start, start + self.part)
+            yield dict(zip(keys[part], self.chat(requests[part]), strict=True))
 
     def _load(self, keys: Sequence[str]) -> dict[str, Reply]:
         found = {}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -84,4 +84,13 @@ class Chat(Protocol):
 
     def __call__(self, requests: Sequence[Request], *, progress: Progress | None = None) -> list[Reply]:
         """The replies, in the order of the requests."""
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A model that talks whose replies can be had one by one, so that none is lost when a later one fails."""
+
+    def arriving(self, requests: Sequence[Request]) -> Iterator[tuple[int, Reply]]:
+        """The replies as they arrive, each with the place of its request; what fails is raised at the end."""
         ...

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from accord.chat.client import openai_library, said_by
 from accord.errors import AccordError, ConfigError
 from accord.policy.chat import Renderer
 from accord.policy.sample import Progress, Sampling
@@ -88,7 +89,7 @@ class CompletionServer:
         timeout: float = 600.0,
         retries: int = 5,
     ) -> None:
-        openai = _openai()
+        openai = openai_library("rollout servers")
         if not url.startswith(("http://", "https://")) or parallel < 1 or timeout <= 0 or retries < 0:
             raise ConfigError(
                 "needs a URL of http or https, parallel of 1 or more, a timeout above 0 and retries of 0 or more",
@@ -183,11 +184,11 @@ class CompletionServer:
                 return self._ask(body | {"prompt": list(prompt)})
             except openai.APIStatusError as error:
                 if error.status_code not in (400, 422):
-                    raise self._refusal(error) from error
+                    raise self._failure(error) from error
         try:
             answer = self._ask(body | {"prompt": renderer.decode(prompt)})
         except openai.APIStatusError as error:
-            raise self._refusal(error) from error
+            raise self._failure(error) from error
         self._takes_ids = False
         return answer
 
@@ -203,7 +204,7 @@ class CompletionServer:
                 choices = msgspec.json.decode(received.content, type=_Answer).choices
                 fault = None if 1 <= len(choices) <= body["n"] else f"{len(choices)} choices, not {body['n']}"
             except openai.APIConnectionError as error:
-                raise self._unreachable(error) from error
+                raise self._failure(error) from error
             except msgspec.DecodeError as error:
                 fault = str(error)
             if fault is None:
@@ -245,22 +246,14 @@ class CompletionServer:
                 received = self._client.get(url, cast_to=object)
             else:
                 received = self._client.post(url, body=body, cast_to=object)
-        except openai.APIStatusError as error:
-            raise self._refusal(error) from error
-        except openai.APIConnectionError as error:
-            raise self._unreachable(error) from error
+        except (openai.APIStatusError, openai.APIConnectionError) as error:
+            raise self._failure(error) from error
         except ValueError as error:
             raise self._error(f"answered what is no JSON ({error}) to {url}") from error
         return received if isinstance(received, dict) else {}
 
-    def _refusal(self, error: Any) -> ServerError:
-        said = " ".join(error.response.text.split())[:300]
-        return self._error(f"answered {error.status_code} to {error.request.url.path}: {said or 'nothing'}")
-
-    def _unreachable(self, error: Exception) -> ServerError:
-        if isinstance(error, _openai().APITimeoutError):
-            return self._error(f"took longer than {self._client.timeout} s")
-        return self._error(f"cannot be reached: {error.__cause__ or error}")
+    def _failure(self, error: Exception) -> ServerError:
+        return self._error(said_by(error, timeout=self._client.timeout))
 
     def _error(self, what: str, *, mend: str = "See that it runs and serves this model.") -> ServerError:
         return ServerError(what, where=f"rollout server {self._url}", mend=mend)
@@ -268,13 +261,3 @@ class CompletionServer:
 
 _STANDARD = ("model", "prompt", "n", "seed", "temperature", "top_p", "max_tokens", "logprobs", "stop")
 """Fields of the OpenAI interface; others are a server's own."""
-
-
-def _openai() -> Any:
-    """The client library; it comes with an extra."""
-    try:
-        import openai
-    except ImportError as error:
-        mend = "Install it: pip install 'accord[server]'."
-        raise ConfigError("rollout servers need the openai package", mend=mend) from error
-    return openai
