@@ -12,7 +12,7 @@ import pytest
 from accord.record import Comparison, Estimate, Evaluation
 from accord.report import Run
 from accord.report.concerns import concerns
-from accord.report.reading import Sample, Series
+from accord.report.reading import Alarm, Sample, Series
 
 
 def series(key: str, values: Sequence[float], broken: int = 0) -> Series:
@@ -149,3 +149,18 @@ def test_displacement_is_read_from_the_training_data_where_nothing_was_held_out(
 def test_serious_concerns_come_first() -> None:
     run = replace(with_series(eval_kl=(0.0, 25.0)), unreadable=("x",))
     assert [concern.severity for concern in concerns(run)] == ["serious", "caution"]
+
+
+def test_an_alarm_of_the_run_stands_first() -> None:
+    run = replace(good_run(), alarms=(Alarm(40, "reward hacking", "the trained reward rose while gold fell"),))
+    first = concerns(run)[0]
+    assert first.severity == "serious"
+    assert first.title == "Alarm after step 40: reward hacking"
+    assert "gold fell" in first.text
+
+
+def test_in_rounds_a_loss_that_does_not_fall_is_no_concern() -> None:
+    flat = replace(good_run(), series={**good_run().series, "loss": series("loss", (0.1,) * 12)})
+    assert any("did not fall" in concern.title for concern in concerns(flat))
+    rounds = replace(flat, series={**flat.series, "round": series("round", range(12))})
+    assert not any("did not fall" in concern.title for concern in concerns(rounds))

@@ -14,6 +14,7 @@ from accord.recipes.reward_report import BRIER, brier_comparison, calibration_no
 from accord.record import Comparison, Evaluation, Group
 from accord.report import print_summary, write_model_card, write_report
 from accord.train import distributed
+from accord.train.alarms import Guard
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, REWARD, SAMPLED_LENGTH
@@ -67,6 +68,7 @@ def align(
     groups: Sequence[Group] | None = None,
     eval_groups: Sequence[Group] | None = None,
     actor: Actor | None = None,
+    guard: Guard | None = None,
     probe: Probe | None = None,
     console: Console | None = None,
     fresh: bool = False,
@@ -76,7 +78,14 @@ def align(
     Arguments and errors are those of `accord.train.run.run_training`.
     """
     result = run_training(
-        config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh
+        config,
+        groups=groups,
+        eval_groups=eval_groups,
+        actor=actor,
+        guard=guard,
+        probe=probe,
+        console=console,
+        fresh=fresh,
     )
     evaluation = None
     if distributed.rank() == 0 and result.policy is not None:
@@ -109,6 +118,10 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         measured = [line for line in lines if line["name"] == name]
         if len(measured) > 1:
             comparisons.append(_comparison(name, measured[0], measured[-1], settings))
+    for name in sorted({str(line["name"]) for line in lines if str(line["name"]).startswith(f"{REWARD}/")}):
+        measured = [line for line in lines if line["name"] == name]
+        if len(measured) > 1:
+            comparisons.append(_comparison(name, measured[0], measured[-1], _of_score(name)))
     brier, calibrated = brier_comparison(lines), calibration_note(lines)
     if brier is not None:
         comparisons.append(brier)
@@ -122,6 +135,16 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         judge={"kind": "the data's own feedback"},
         notes=_notes(primary, calibrated),
     )
+
+
+def _of_score(name: str) -> dict[str, Any]:
+    """One of several scores: of a cost, less is better."""
+    score = name.removeprefix(f"{REWARD}/")
+    return {
+        "unit": "reward",
+        "higher_is_better": score != "cost",
+        "description": f"The score {score!r} of the same answers.",
+    }
 
 
 def _notes(primary: str, calibrated: str | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from rich.console import Console
 
 from accord.errors import ConfigError
@@ -16,6 +17,7 @@ from accord.objectives import resolve, signature_of
 from accord.objectives.policy_gradient import METHODS
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
+from accord.recipes.alarms import RewardGuard
 from accord.recipes.align import align
 from accord.recipes.answers import share_of_ranks
 from accord.recipes.guided import GuidedActor, require_guidable
@@ -26,6 +28,8 @@ from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
 from accord.train.rounds import Actor, PromptOrder, Round
 from accord.train.run import Probe, RunResult
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,16 @@ def train_online(
     greedy = method is not None and "baseline" in method.credit(config.hyper).needs
     config = with_rollout(config)
     actor = _accompanied(RewardedActor(rewards, config, greedy))
-    return align(config, groups=groups, eval_groups=eval_groups, actor=actor, probe=probe, console=console, fresh=fresh)
+    return align(
+        config,
+        groups=groups,
+        eval_groups=eval_groups,
+        actor=actor,
+        guard=RewardGuard(config.out),
+        probe=probe,
+        console=console,
+        fresh=fresh,
+    )
 
 
 def _accompanied(actor: RewardedActor) -> Actor:
@@ -173,10 +186,31 @@ def _note_into(notes: dict[str, float]) -> Callable[[RewardStatistics], None]:
 
 
 def _of_answers(groups: Sequence[Group]) -> dict[str, float]:
+    """Length and ends of a round's answers, and how far scores follow length among the answers to a prompt."""
     responses = [response for group in groups for response in group.responses]
     if not responses:
         return {}
-    return {
+    notes = {
         "round/finished": sum(response.finished for response in responses) / len(responses),
         "round/length": sum(len(response.tokens or ()) for response in responses) / len(responses),
     }
+    lengths, scores = _about_their_means(groups)
+    spread = float(np.sqrt((lengths**2).sum() * (scores**2).sum()))
+    return notes | ({"round/length_correlation": float((lengths * scores).sum()) / spread} if spread else {})
+
+
+def _about_their_means(groups: Sequence[Group]) -> tuple[Floats, Floats]:
+    """Length and score of every scored answer, each less its mean over the answers to the same prompt."""
+    lengths, scores = [np.zeros(0)], [np.zeros(0)]
+    for group in groups:
+        given = group.scores() or ()
+        pairs = [
+            (len(one.tokens or ()), score)
+            for one, score in zip(group.responses, given, strict=False)
+            if score is not None
+        ]
+        if pairs:
+            of_group = np.array(pairs, dtype=np.float64)
+            lengths.append(of_group[:, 0] - of_group[:, 0].mean())
+            scores.append(of_group[:, 1] - of_group[:, 1].mean())
+    return np.concatenate(lengths), np.concatenate(scores)

@@ -101,6 +101,11 @@ class Spec:
 
 
 MAIN = (
+    Spec(
+        "Reward",
+        "Of the answers a round learns from, and of one answer to each held-out prompt.",
+        (("score", "training", 0, False), ("eval/reward", "held out", 1, False)),
+    ),
     Spec("Loss", "", (("loss", "training", 0, False), ("eval/loss", "held out", 1, False))),
     Spec(
         "Log-probability of the data's responses",
@@ -144,9 +149,34 @@ SMALL = (
     Spec("Learning rate", "", (("lr", "", 5, False),)),
     Spec("Gradient norm", "Before clipping.", (("grad_norm", "", 5, False),)),
     Spec("Log-ratio to the start", "Summed nats on the data's responses.", (("log_ratio", "", 5, False),), level=0.0),
+    Spec(
+        "Surprisal",
+        "Nats a token of the policy's own answers: what is left of its entropy.",
+        (("surprisal", "", 5, False),),
+    ),
+    Spec(
+        "Clipped",
+        "Share of tokens whose gradient a bound stopped.",
+        (("clip_low", "low", 1, False), ("clip_high", "high", 0, False)),
+    ),
+    Spec("Step from the sampling policy", "k3 divergence, nats a token.", (("policy_kl_k3", "", 5, False),)),
+    Spec(
+        "Groups that teach nothing",
+        "Share of prompts whose answers all score alike.",
+        (("zero_variance_groups", "", 5, False),),
+    ),
     Spec("Speed", "Tokens a second.", (("tokens_per_second", "", 5, False),)),
 )
-COMPARED = ("eval/loss", "loss", "eval/accuracy", "eval/margin", "eval/chosen_logp", "eval/rejected_logp", "eval/kl")
+COMPARED = (
+    "eval/reward",
+    "eval/loss",
+    "loss",
+    "eval/accuracy",
+    "eval/margin",
+    "eval/chosen_logp",
+    "eval/rejected_logp",
+    "eval/kl",
+)
 """Metrics that are overlaid when several runs are compared, with response length and every probe."""
 
 
@@ -156,11 +186,21 @@ def run_charts(run: Run, specs: Sequence[Spec]) -> tuple[Chart, ...]:
 
 
 def other_specs(run: Run) -> tuple[Spec, ...]:
-    """Charts for what only this run has: probes and the components of its loss."""
+    """Charts for what only this run has: probes, its rewards, and the components of its loss."""
     probes = [key for key in run.series if key.startswith("probe/")]
+    rewards = sorted({key.removeprefix("eval/") for key in run.series if key.startswith(("reward/", "eval/reward/"))})
     parts = [key for key in run.series if key.startswith(("loss/", "eval/loss/"))]
     return tuple(
         [Spec(_plain_name(key.removeprefix("probe/")), "Probe.", ((key, "", 0, False),)) for key in probes]
+        + [
+            Spec(
+                _plain_name(key.removeprefix("reward/")),
+                "One of the rewards.",
+                ((key, "training", 0, False), (f"eval/{key}", "held out", 1, False)),
+            )
+            for key in rewards
+            if not key.endswith("/missing")
+        ]
         + [Spec(_plain_name(key), "Component of the loss.", ((key, "", 3, False),)) for key in parts]
     )
 
@@ -187,6 +227,7 @@ def _plain_name(key: str) -> str:
 _METRIC_TITLES = {
     "loss": "Training loss",
     "eval/loss": "Held-out loss",
+    "eval/reward": "Held-out reward",
     "eval/accuracy": "Held-out accuracy",
     "eval/margin": "Held-out margin",
     "eval/chosen_logp": "Log-probability of chosen, held out",

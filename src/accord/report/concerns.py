@@ -79,6 +79,15 @@ def _axes_worse(run: Run) -> Iterator[Concern]:
             )
 
 
+def _alarms(run: Run) -> Iterator[Concern]:
+    for alarm in run.alarms:
+        yield Concern(
+            "serious",
+            f"Alarm after step {alarm.step:,}: {one_line(alarm.name, 60)}",
+            f"{one_line(alarm.message, 600)}.",
+        )
+
+
 def _length(run: Run) -> Iterator[Concern]:
     length = run.metric("eval/response_length")
     if len(length.steps) < 2 or length.start() <= 0:
@@ -157,7 +166,8 @@ def train_window(series: Series) -> int:
 
 def _not_learning(run: Run) -> Iterator[Concern]:
     train = run.metric("loss")
-    if len(train.steps) >= 10 and train.end() >= train.start():
+    # In rounds the loss says little: every round has advantages of its own.
+    if not run.metric("round") and len(train.steps) >= 10 and train.end() >= train.start():
         yield Concern(
             "caution",
             "The training loss did not fall",
@@ -231,6 +241,7 @@ _CHECKS: tuple[Callable[[Run], Iterator[Concern]], ...] = (
     _interrupted,
     _unreadable,
     _not_finite,
+    _alarms,
     _axes_worse,
     _diversity,
     _length,

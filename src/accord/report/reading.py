@@ -67,6 +67,15 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Alarm:
+    """What a guard said during the run."""
+
+    step: int
+    name: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Run:
     """A run directory, read."""
 
@@ -78,6 +87,7 @@ class Run:
     samples: tuple[Sample, ...]
     evaluation: Evaluation | None
     unreadable: tuple[str, ...]
+    alarms: tuple[Alarm, ...] = ()
 
     @property
     def name(self) -> str:
@@ -134,6 +144,7 @@ def read_run(path: str | Path) -> Run:
         series=_read_metrics(path / "metrics.jsonl", unreadable),
         samples=_read_samples(path / "samples.jsonl", unreadable),
         evaluation=_read_evaluation(path / "evaluation.json", unreadable),
+        alarms=_read_alarms(path / "alarms.jsonl", unreadable),
         unreadable=tuple(unreadable),
     )
 
@@ -214,6 +225,13 @@ def _read_samples(path: Path, unreadable: list[str]) -> tuple[Sample, ...]:
             scores=numbers_of(scores) if isinstance(scores, dict) else {},
         )
     return tuple(samples[key] for key in sorted(samples))
+
+
+def _read_alarms(path: Path, unreadable: list[str]) -> tuple[Alarm, ...]:
+    return tuple(
+        Alarm(_whole(line.get("step")) or 0, str(line.get("name", "")), str(line.get("message", "")))
+        for line in _read_lines(path, unreadable)
+    )
 
 
 def _read_lines(path: Path, unreadable: list[str]) -> Iterator[dict[str, Any]]:

@@ -85,6 +85,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         patience: measurements without a better held-out reward after which training ends; 0 trains to the end.
         resample: how often an answer that a reward of role=reject refuses is drawn again; what is refused to the end
             is not learned from.
+        alarm: what follows a sign that the reward is being gamed: it is noted, or it ends training as well.
         missing_reward: whether an answer that a reward fails on stops the run or is recorded without a score.
         target_kl: end a round's passes when the policy is 1.5 times this far from the one that sampled, in nats a
             token; 0 never does.
@@ -158,6 +159,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     replay: int = 0
     patience: int = 0
     resample: int = 3
+    alarm: Literal["note", "stop"] = "note"
     missing_reward: Missing = "stop"
     target_kl: float = 0.0
     teacher: str | None = None

@@ -31,6 +31,7 @@ _FILES = (
     "samples.jsonl",
     "heldout.jsonl",
     "rollouts.jsonl",
+    "alarms.jsonl",
     "evaluation.json",
     "report.html",
     "report.md",
@@ -47,7 +48,8 @@ class RunDirectory:
         self.config, self.environment, self.data = (self.path / name for name in _FILES[:3])
         self.metrics, self.samples, self.heldout = (self.path / name for name in _FILES[3:6])
         self.rollouts, self.evaluation = self.path / "rollouts.jsonl", self.path / "evaluation.json"
-        self.by_step = (self.metrics, self.samples, self.heldout, self.rollouts)
+        self.alarms = self.path / "alarms.jsonl"
+        self.by_step = (self.metrics, self.samples, self.heldout, self.rollouts, self.alarms)
         self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
 
     def status(self) -> Status:

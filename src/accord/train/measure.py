@@ -178,22 +178,19 @@ def answered(prompts: Sequence[Sequence[int]], answers: Sequence[Sampled]) -> li
 
 
 def measure_rewards(examined: Sequence[Group]) -> Measurement:
-    """The mean of every score of answers to held-out prompts, and the overall one of each prompt for comparison."""
-    rows: dict[str, list[float]] = {}
-    overall: list[tuple[str, float]] = []
+    """The mean of every score of answers to held-out prompts, and each prompt's for paired comparison.
+
+    What all rewards make together is the axis `reward`; each score is one of its own, `reward/<name>`.
+    """
+    found: dict[str, list[tuple[str, float]]] = {}
     for group in examined:
-        for name in {name for feedback in group.feedback for name in feedback.scores}:
+        for name in sorted({name for feedback in group.feedback for name in feedback.scores}):
             given = [score for score in group.scores(name) or () if score is not None]
-            rows.setdefault(name, []).extend(given)
-            if name == "overall" and given:
-                overall.append((group.prompt_text(), sum(given) / len(given)))
-    line = {
-        f"eval/{REWARD if name == 'overall' else f'{REWARD}/{name}'}": sum(v) / len(v) for name, v in rows.items() if v
-    }
-    if not overall:
-        return Measurement(line)
-    axis = Axis(REWARD, [value for _, value in overall], [_digest(prompt) for prompt, _ in overall])
-    return Measurement(line, [axis])
+            if given:
+                label = REWARD if name == "overall" else f"{REWARD}/{name}"
+                found.setdefault(label, []).append((_digest(group.prompt_text()), sum(given) / len(given)))
+    axes = [Axis(name, [value for _, value in rows], [prompt for prompt, _ in rows]) for name, rows in found.items()]
+    return Measurement({f"eval/{axis.name}": sum(axis.values) / len(axis.values) for axis in axes}, axes)
 
 
 def distinct_bigrams(texts: Sequence[str]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -67,6 +67,7 @@ class Run:
         fingerprint: of data, weights and plan; a resume must agree.
         findings: the doctor's report, for `data.json`.
         start: opens a policy with the starting weights.
+        examined: the scored answers of the last measurement, in rounds.
     """
 
     config: TrainConfig
@@ -78,6 +79,7 @@ class Run:
     fingerprint: str
     findings: dict[str, Any]
     start: Callable[[], AbstractContextManager[Policy]]
+    examined: list[Group] = field(default_factory=list)
 
 
 def checked(config: TrainConfig) -> TrainConfig:

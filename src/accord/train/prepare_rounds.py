@@ -24,7 +24,7 @@ from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train.config import TrainConfig
-from accord.train.measure import measure_rewards
+from accord.train.measure import Measurement, measure_rewards
 from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, resolved
 from accord.train.progress import Display
 from accord.train.rounds import Accompanied, Actor, PromptOrder, Rounds
@@ -77,16 +77,23 @@ def prepare_rounds(
     )
     order = PromptOrder(training.groups, config.prompts, config.seed)
     display.say(f"log-probs: {policy.engine.note}")
+    examined: list[Group] = []
+
+    def measure() -> Measurement:
+        examined[:] = actor.examine(policy, held_out)
+        return measure_rewards(examined)
+
     return Run(
         config=config,
         task=task,
         source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs), mixed=mixed),
         scored=[],
-        measure=lambda: measure_rewards(actor.examine(policy, held_out)),
+        measure=measure,
         prompts=held_out[: config.samples],
         fingerprint=_fingerprint(policy, training),
         findings=msgspec.to_builtins(training.report) | {"held_out_groups": len(held_out)},
         start=lambda: starting_weights(policy, lambda: load(config, reward=False, lora=False)),
+        examined=examined,
     )
 
 

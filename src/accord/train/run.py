@@ -18,6 +18,7 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy, training_mode
 from accord.record import Group
 from accord.train import checkpoint, distributed
+from accord.train.alarms import Guard
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory, write_config
 from accord.train.environment import describe_environment, now, read_environment, write_environment
@@ -56,6 +57,7 @@ def run_training(
     groups: Sequence[Group] | None = None,
     eval_groups: Sequence[Group] | None = None,
     actor: Actor | None = None,
+    guard: Guard | None = None,
     probe: Probe | None = None,
     console: Console | None = None,
     fresh: bool = False,
@@ -67,6 +69,7 @@ def run_training(
         groups: train on these instead of reading `config.data`, which then only names them.
         eval_groups: measure on these instead of `config.eval_data` or a held-out share.
         actor: samples answers and has them scored; given, training goes in rounds, and the data are prompts.
+        guard: looks at the run's records after every measurement and raises alarms.
         probe: an evaluation to run at every measurement.
         console: where progress is shown.
         fresh: delete what an earlier run wrote in `config.out` and start again.
@@ -96,14 +99,17 @@ def run_training(
     if fresh and status != "new" and distributed.rank() == 0:
         directory.clear()
     distributed.barrier()
-    return _Session(run, directory, display, probe).run()
+    return _Session(run, directory, display, probe, guard).run()
 
 
 class _Session:
     """The moving parts of one run between its start and its end."""
 
-    def __init__(self, run: Run, directory: RunDirectory, display: Display, probe: Probe | None) -> None:
-        self.prepared, self.directory, self.display, self.probe = run, directory, display, probe
+    def __init__(
+        self, run: Run, directory: RunDirectory, display: Display, probe: Probe | None, guard: Guard | None
+    ) -> None:
+        self.prepared, self.directory, self.display = run, directory, display
+        self.probe, self.guard, self.stopped = probe, guard, False
         self.stop = StopRequest()
         self.config, self.policy = run.config, run.task.policy
         self.parameters = run.task.trainable()
@@ -141,8 +147,7 @@ class _Session:
                     self._report(update.step, total, line)
                     self._after(update.step, total, log)
                     taken = update.step
-                    if self._stale():
-                        self.display.say(f"no better held-out reward in {self.config.patience} measurements: done")
+                    if self._over():
                         break
                 if taken < total:
                     # It ended early: what follows the last step has not been done yet.
@@ -267,11 +272,21 @@ class _Session:
             )
         self._lap()
 
-    def _stale(self) -> bool:
-        """Whether the last `patience` measurements were no better than the best before them."""
+    def _over(self) -> bool:
+        """Whether an alarm ends the run, or the last `patience` measurements were no better than the best before."""
         patience = self.config.patience
         found = rewards_measured(self.directory.metrics) if patience else []
-        return len(found) > patience and max(found[-patience:]) <= max(found[:-patience])
+        if len(found) > patience > 0 and max(found[-patience:]) <= max(found[:-patience]):
+            self.display.say(f"no better held-out reward in {patience} measurements: done")
+            self.stopped = True
+        return any(distributed.gather(self.stopped))
+
+    def _guarded(self, step: int) -> None:
+        """Show and record what the guard has to say, and end the run if that is asked for."""
+        for alarm in self.guard(self.prepared.examined) if self.guard is not None else ():
+            self.display.say(f"alarm after step {step}: {alarm.name}: {alarm.message}")
+            _append(self.directory.alarms, [{"step": step, **msgspec.to_builtins(alarm)}])
+            self.stopped |= self.config.alarm == "stop"
 
     def _checkpoint(self, step: int) -> None:
         state = checkpoint.State(
@@ -307,6 +322,7 @@ class _Session:
         training_mode(self.policy)
         if log is not None:
             self._record(step, measurements, log)
+            self._guarded(step)
         self._lap()
 
     def _record(self, step: int, measurements: list[Measurement], log: Log) -> None:
