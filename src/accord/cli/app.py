@@ -38,6 +38,7 @@ _COMMANDS = (
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
     ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),
+    ("soup", "accord.cli.soup:soup", "One model from several that were fine-tuned from one start: their mean."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
