@@ -11,10 +11,10 @@ BENCH := .venv-bench
 # The tests run as processes, each with one thread: faster than one process with many, and the same on every machine.
 WORKERS ?= logical
 
-.PHONY: help install quickstart test check format bench clean
+.PHONY: help install quickstart test check format docs bench bench-all clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
 install: $(VENV)/installed ## the virtual environment .venv with Accord in it, editable
 
@@ -39,13 +39,19 @@ format: install ## bring the source into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: install ## the pages of the methods, from docstrings and measured figures
+	$(BIN)/python -m accord.recipes.method_pages docs
+
 $(BENCH)/installed: benchmarks/requirements.txt pyproject.toml constraints.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install --quiet -r benchmarks/requirements.txt -e .
 	touch $@
 
-bench: $(BENCH)/installed ## side by side with TRL, in an environment of its own
+bench: $(BENCH)/installed ## side by side with TRL, in an environment of its own: a small model, minutes
 	$(BENCH)/bin/python -m benchmarks
+
+bench-all: $(BENCH)/installed ## speed and memory beside TRL for every model and shape, hours; takes up where it ended
+	$(BENCH)/bin/python -m benchmarks speed --all --resume
 
 clean: ## remove the environments and every cache; runs/ stays
 	rm -rf $(VENV) $(BENCH) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

@@ -1,4 +1,4 @@
-"""Train as a job says, through `accord.train.run.run_training`: `python -m benchmarks.accord_process JOB SEEN`."""
+"""Train as a job says, through the calls of `accord train`: `python -m benchmarks.accord_process JOB SEEN`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from pathlib import Path
 import msgspec
 import torch
 import transformers
+from msgspec.structs import replace
 
 import accord
+from accord.feedback.function import FunctionReward
 from accord.policy.policy import Policy
+from accord.recipes.online import train_online
 from accord.train.config import TrainConfig
 from accord.train.run import run_training
 from benchmarks.measurement import Job, Meter
@@ -41,8 +44,17 @@ def main(job_path: str, seen_path: str) -> None:
         warmup=0.0,
         samples=0,
         eval_every=1,
+        save_every=0,
     )
-    result = run_training(config, probe=probe)
+    if job.samples:
+
+        def early(responses: list[str]) -> list[float]:
+            return meter.score(responses)
+
+        online = replace(config, batch_size=None, prompts=job.batch, n=job.samples, max_tokens=job.max_tokens)
+        result = train_online(online, [FunctionReward(early)], probe=probe)
+    else:
+        result = run_training(config, probe=probe)
     lines = [msgspec.json.decode(line) for line in (result.path / "metrics.jsonl").read_bytes().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     versions = {"accord": accord.__version__, "torch": str(torch.__version__), "transformers": transformers.__version__}

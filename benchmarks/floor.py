@@ -7,7 +7,7 @@ each trained token through the output head in three matrix products. The referen
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 
@@ -16,16 +16,20 @@ from benchmarks.workload import ModelSpec, Row, row_lengths
 
 def step_flops(spec: ModelSpec, rows: Iterable[Row]) -> float:
     """Floating-point operations of one optimiser step over `rows`."""
+    return 3 * forward_flops(spec, map(row_lengths, rows))
+
+
+def forward_flops(spec: ModelSpec, lengths: Iterable[tuple[int, Sequence[float]]]) -> float:
+    """Floating-point operations of one pass over prompts with their responses, given the tokens of each."""
     head_size = spec.hidden // spec.heads
     matrices = 2 * spec.hidden**2 + 2 * spec.hidden * spec.kv_heads * head_size + 3 * spec.hidden * spec.intermediate
     forward = 0.0
-    for row in rows:
-        prompt, responses = row_lengths(row)
+    for prompt, responses in lengths:
         tokens = prompt + sum(length - 1 for length in responses)
         attended = prompt**2 / 2 + sum(prompt * length + length**2 / 2 for length in responses)
         forward += 2 * matrices * spec.layers * tokens + 4 * spec.hidden * spec.layers * attended
         forward += 2 * spec.hidden * spec.vocabulary * sum(responses)
-    return 3 * forward
+    return forward
 
 
 def peak_flops_per_second(size: int = 1024, seconds: float = 1.0) -> float:

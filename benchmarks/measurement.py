@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from benchmarks.workload import early_words
+
 Library = Literal["accord", "trl"]
 
 
@@ -28,8 +30,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         steps: optimiser steps.
         batch: rows an optimiser step.
         lr: learning rate, constant; AdamW, no decay, gradients clipped at norm 1.
-        seed: of the order in which Accord reads the data.
+        seed: of the order in which Accord reads the data, and of sampling.
+        samples: answers sampled to each prompt, for objectives that learn from their own.
+        max_tokens: of a sampled answer.
         precompute: whether TRL computes the reference before training; Accord always does.
+        at_once: rows that TRL takes through the model at a time, 0 for all of a step. Accord goes by tokens.
+        label_rows: whether TRL takes only trained positions to the output head, as it does on a GPU.
     """
 
     library: Library
@@ -42,7 +48,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     lr: float
     seed: int = 0
+    samples: int = 0
+    max_tokens: int = 0
     precompute: bool = False
+    at_once: int = 0
+    label_rows: bool = False
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,14 +62,18 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         losses: of each step.
         cpu: seconds of processor time of each step but the first.
         wall: seconds on the clock of each step but the first.
+        sampling: of `cpu`, the seconds before the step's answers were scored.
+        sampled: mean words of the answers of each step but the first, the end counted as one.
         total_cpu: processor seconds from the call to the end of training, the reference included.
-        peak: MiB of memory at the highest, less what the imports had taken.
+        peak: MiB of memory at the highest until the last step's end, less what the imports had taken.
         versions: of the libraries that matter.
     """
 
     losses: list[float]
     cpu: list[float]
     wall: list[float]
+    sampling: list[float]
+    sampled: list[float]
     total_cpu: float
     peak: float
     versions: dict[str, str]
@@ -74,11 +88,21 @@ class Meter:
         self._begun = time.process_time()
         self._cpu: list[float] = []
         self._wall: list[float] = []
+        self._scored: list[float] = []
+        self._words: list[float] = []
+        self._peak = 0.0
+
+    def score(self, answers: list[str]) -> list[float]:
+        """Scores of a step's answers; called once a step, so that it marks the end of sampling."""
+        self._scored.append(time.process_time())
+        self._words.append(sum(len(answer.split()) + 1 for answer in answers) / len(answers))
+        return [early_words(answer) for answer in answers]
 
     def step(self) -> None:
         """Called at the end of every optimiser step."""
         self._cpu.append(time.process_time())
         self._wall.append(time.perf_counter())
+        self._peak = _status("VmHWM") - self._resident
 
     def write(self, path: str, losses: list[float], versions: dict[str, str]) -> None:
         """Write what was seen, as JSON."""
@@ -86,8 +110,10 @@ class Meter:
             losses=losses,
             cpu=_differences(self._cpu),
             wall=_differences(self._wall),
+            sampling=[scored - before for before, scored in zip(self._cpu, self._scored[1:], strict=False)],
+            sampled=self._words[1:],
             total_cpu=self._cpu[-1] - self._begun,
-            peak=_status("VmHWM") - self._resident,
+            peak=self._peak,
             versions=versions,
         )
         Path(path).write_bytes(msgspec.json.encode(seen))

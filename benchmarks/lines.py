@@ -1,0 +1,143 @@
+"""From what processes measured to the numbers of a table: ratios within turns, multiples of the floor, aims."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.cells import ACCORD, AHEAD, BEST, EVERY_STEP, FLOOR_AIM, ONE_BY_ONE, WHOLE, Cell
+from benchmarks.measurement import Seen
+from benchmarks.speed import Record, Round
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A median with the smallest and the largest."""
+
+    middle: float
+    low: float
+    high: float
+
+    @staticmethod
+    def of(values: Iterable[float]) -> Spread:
+        found = sorted(values)
+        return Spread(statistics.median(found), found[0], found[-1])
+
+    def __str__(self) -> str:
+        return f"{self.middle:.2f}" if self.low == self.high else f"{self.middle:.2f} ({self.low:.2f}-{self.high:.2f})"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What was aimed at, and what was measured."""
+
+    text: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{self.text}: {'met' if self.met else '**not met**'}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """A contender on a cell.
+
+    Attributes:
+        name: of the contender.
+        step: processor seconds.
+        sampling: of them, before the answers were scored.
+        ratio: to Accord's step; with sampled answers for each of their tokens, as the draws differ.
+        update: the same of what follows sampling.
+        floors: the update as a multiple of its floor.
+        whole: the whole run, to Accord's.
+        memory: net MiB.
+        share: Accord's memory, of it.
+        best: whether this is TRL at its best.
+        aims: that concern it.
+    """
+
+    name: str
+    step: float
+    sampling: float
+    ratio: Spread
+    update: Spread
+    floors: Spread
+    whole: float
+    memory: float
+    share: float
+    best: bool
+    aims: tuple[Aim, ...]
+
+
+def lines_of(cell: Cell, record: Record) -> list[Line]:
+    """The table's lines of a cell."""
+    names = [contender.name for contender in cell.contenders]
+    steps = {name: _median(record.rounds, name, _step) for name in names}
+    best = min((name for name in names if name in BEST), key=steps.__getitem__, default=None)
+    return [_line(cell, record.rounds, name, steps[name], best=name == best) for name in names]
+
+
+def _line(cell: Cell, rounds: Sequence[Round], name: str, step: float, *, best: bool) -> Line:
+    def against(of: Callable[[Seen], float]) -> Spread:
+        return Spread.of(of(round_.seen[name]) / of(round_.seen[ACCORD.name]) for round_ in rounds)
+
+    ratio = against(lambda seen: _step(seen) / _sampled(seen))
+    update = against(lambda seen: _update(seen) / _sampled(seen))
+    floors = Spread.of(_update(round_.seen[name]) * round_.peak / round_.flops[name] for round_ in rounds)
+    memory = _median(rounds, name, _peak)
+    share = _median(rounds, ACCORD.name, _peak) / memory
+    return Line(
+        name=name,
+        step=step,
+        sampling=_median(rounds, name, lambda seen: statistics.median(seen.sampling or [0.0])),
+        ratio=ratio,
+        update=update,
+        floors=floors,
+        whole=against(lambda seen: seen.total_cpu).middle,
+        memory=memory,
+        share=share,
+        best=best,
+        aims=tuple(_aims(cell, name, best=best, ratio=ratio, update=update, floors=floors, share=share)),
+    )
+
+
+def _aims(
+    cell: Cell, name: str, *, best: bool, ratio: Spread, update: Spread, floors: Spread, share: float
+) -> Iterable[Aim]:
+    aims = cell.aims
+    if name == ACCORD.name and cell.objective in ("dpo", "grpo"):
+        yield Aim(f"floor ≤ {FLOOR_AIM}", floors.middle <= FLOOR_AIM)
+    if best and "best" in aims:
+        yield Aim(f"{'step ' if cell.shape.samples else ''}≥ {aims['best']}", ratio.middle >= aims["best"])
+    if best and "update" in aims:
+        yield Aim(f"update ≥ {aims['update']}", update.middle >= aims["update"])
+    if name == EVERY_STEP.name and "every step" in aims:
+        yield Aim(f"≥ {aims['every step']}", ratio.middle >= aims["every step"])
+    for key, whose in (("memory one", (ONE_BY_ONE.name,)), ("memory whole", (AHEAD.name, WHOLE.name))):
+        if name in whose and key in aims:
+            yield Aim(f"memory ≤ {aims[key]}", share <= aims[key])
+
+
+def _median(rounds: Sequence[Round], name: str, of: Callable[[Seen], float]) -> float:
+    return statistics.median(of(round_.seen[name]) for round_ in rounds)
+
+
+def _peak(seen: Seen) -> float:
+    return seen.peak
+
+
+def _step(seen: Seen) -> float:
+    return statistics.median(seen.cpu)
+
+
+def _update(seen: Seen) -> float:
+    """Seconds of a step after sampling."""
+    return statistics.median(
+        cpu - sampling for cpu, sampling in zip(seen.cpu, seen.sampling or [0.0] * len(seen.cpu), strict=True)
+    )
+
+
+def _sampled(seen: Seen) -> float:
+    """Tokens of a sampled answer, 1 where nothing is sampled."""
+    return statistics.median(seen.sampled or [1.0])
