@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from accord.cli.terminal import console
 
 
@@ -22,23 +24,31 @@ def build(*, out: str = "runs/world-base", seed: int = 0, steps: int | None = No
 
 
 def compare(
-    *objectives: str, seeds: int = 3, noise: float = 0.0, length_bias: float = 0.0, out: str = "docs/methods.md"
+    *objectives: str,
+    annotator: Literal["all", "plain", "flipped", "length"] = "all",
+    seeds: int = 3,
+    processes: int = 1,
+    out: str = "docs/methods.md",
 ) -> int:
     """Train objectives from one start on the same preferences, and write a table of what the oracle says.
 
+    What has been trained is kept beside the page: the same command goes on where it was stopped, and a call with some
+    objectives or one annotator adds to the table.
+
     Args:
         objectives: their names; all of them if none is given.
+        annotator: whose preferences: the oracle's (plain), a fifth of them the wrong way round (flipped), or of one
+            who pays for length.
         seeds: how many times, each with its own start and preferences.
-        noise: share of the preferences that the annotator records the wrong way round.
-        length_bias: value that the annotator sees in every ten words, where gold goes from 0 to 1.
-        out: the Markdown page; its figures go beside it as JSON.
+        processes: how many train at a time, with one thread each.
+        out: the Markdown page; its figures go beside it as JSON, those of each training into the directory of its name.
     """
+    from accord.recipes.comparison_entries import EVERYWHERE
     from accord.recipes.world_compare import compare_objectives
-    from accord.world.annotators import Annotator
 
     screen = console()
-    annotator = Annotator(noise=noise, length_bias=length_bias)
-    compare_objectives(objectives, seeds=seeds, annotator=annotator, out=out, console=screen)
+    conditions = EVERYWHERE if annotator == "all" else (annotator,)
+    compare_objectives(objectives, conditions=conditions, seeds=seeds, processes=processes, out=out, console=screen)
     screen.print(f"comparison: {out}", soft_wrap=True)
     return 0
 

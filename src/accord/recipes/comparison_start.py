@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from accord.errors import DataError
-from accord.objectives import resolve, signature_of
-from accord.policy.heads import OUTPUTS
+from accord.policy.load import load_policy
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.quickstart import sft_config, write_demonstrations
 from accord.recipes.world_evaluation import LONGEST_ANSWER, answer
-from accord.record import Feedback, Group
+from accord.record import Feedback, Group, read_groups, write_groups
 from accord.rollout import rollout
 from accord.train.config import TrainConfig
-from accord.train.directory import RunDirectory
-from accord.train.environment import read_environment
-from accord.train.measure import PREFERENCE_ACCURACY, sample_answers
 from accord.train.run import run_training
 from accord.world.annotators import Annotator, prefer
 from accord.world.cases import Case, cases
@@ -44,29 +39,19 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         held_out: prompts of the test split that every model answers.
-        demonstrations: answers that the start is fine-tuned on.
+        demonstrations: answers that the start is fine-tuned on; the teacher of `distill` has ten times as many.
         prompts: prompts that the fine-tuned model answers for the annotator.
         answers: answers to each, of which the best and the worst are compared.
         epochs: passes over the preferences.
         town: seed of the town that the base model knows.
     """
 
-    held_out: int = 500
+    held_out: int = 400
     demonstrations: int = 100
     prompts: int = 1000
     answers: int = 8
     epochs: int = 2
     town: int = 0
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one training came to: judged answers of the policy, or the accuracies of a reward model pair by pair."""
-
-    seconds: float
-    answers: tuple[Group, ...] = ()
-    kl: float = 0.0
-    accuracy: tuple[list[float], list[float], list[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,86 +66,89 @@ class Setting:
 
 
 class Start:
-    """The fine-tuned model of one seed, its answers and the preferences between them."""
+    """The fine-tuned model of one seed, its answers and the preferences between them.
+
+    All of it is kept in a directory as it is made, and taken up from there: the model and its answers are the same
+    whoever annotates.
+    """
 
     def __init__(self, path: Path, setting: Setting, seed: int) -> None:
         self.path, self.setting, self.seed = path, setting, seed
-        budget, town = setting.budget, setting.town
-        files = write_demonstrations(path / "data", town, budget.demonstrations, seed=seed)
-        self.policy = _trained(sft_config(setting.base, files, path / "sft", seed))
-        self.answers = tuple(answer(self.policy, setting.held_out, seed=seed))
-        self.pairs = self._pairs(_prompts(town, budget.prompts, seed), setting.annotator)
+
+    @property
+    def model(self) -> Path:
+        """Directory of the fine-tuned model."""
+        return self._tuned("sft", self.setting.budget.demonstrations)
+
+    @property
+    def teacher(self) -> Path:
+        """Directory of a model that is fine-tuned on ten times the demonstrations."""
+        return self._tuned("teacher", 10 * self.setting.budget.demonstrations)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The fine-tuned model."""
+        return load_policy(self.model)
+
+    @cached_property
+    def answers(self) -> list[Group]:
+        """Its judged answers to the held-out prompts, one to each."""
+        return self._kept("answers", lambda: answer(self.policy, self.setting.held_out, seed=self.seed))
+
+    @cached_property
+    def pairs(self) -> list[Group]:
+        """The annotator's preferences between its answers to new prompts."""
+        prompts = _prompts(self.setting.town, self.setting.budget.prompts, self.seed)
+        return self._preferred(self._sampled("sampled", prompts), self.setting.annotator)
 
     @cached_property
     def held_out_pairs(self) -> list[Group]:
         """Pairs of answers to the held-out prompts, compared by the oracle: what a reward model should know."""
-        return self._pairs(self.setting.held_out, ORACLE)
+        return self._preferred(self._sampled("held-out", self.setting.held_out), ORACLE)
 
-    def train(self, name: str) -> Outcome:
-        """Train one objective from here and measure what became of it."""
-        config = _config(name, self.path, self.seed, self.setting.budget.epochs)
-        reward_model = _is_reward_model(name)
-        policy = _trained(config, self.pairs, self.held_out_pairs if reward_model else None)
-        run = RunDirectory(config.out)
-        seconds = float(read_environment(run.environment)["seconds"])
-        if reward_model:
-            return Outcome(seconds, accuracy=_accuracies(run.heldout))
-        answers = tuple(answer(policy, self.setting.held_out, seed=self.seed))
-        return Outcome(seconds, answers, self._kl(policy))
+    def _tuned(self, name: str, demonstrations: int) -> Path:
+        if not (self.path / name / "model" / "config.json").exists():
+            files = write_demonstrations(self.path / f"{name}-data", self.setting.town, demonstrations, seed=self.seed)
+            run_training(sft_config(self.setting.base, files, self.path / name, self.seed), fresh=True)
+        return self.path / name / "model"
 
-    def _pairs(self, prompts: Sequence[Case], annotator: Annotator) -> list[Group]:
+    def _sampled(self, name: str, prompts: Sequence[Case]) -> list[Group]:
         sampling = Sampling(temperature=1.0, max_tokens=LONGEST_ANSWER, seed=self.seed)
         groups = [case.group() for case in prompts]
-        answered = rollout(self.policy, groups, n=self.setting.budget.answers, sampling=sampling)
-        return [_scored(group, annotator) for group in prefer(map(judge, answered), annotator, seed=self.seed)]
+        n = self.setting.budget.answers
+        return self._kept(name, lambda: map(judge, rollout(self.policy, groups, n=n, sampling=sampling)))
 
-    def _kl(self, policy: Policy) -> float:
-        """Divergence from this start in nats a response, on the policy's own answers to the held-out prompts."""
-        measured = sample_answers(
-            policy,
-            [case.group() for case in self.setting.held_out],
-            start=nullcontext(self.policy),
-            step=0,
-            tokens=LONGEST_ANSWER,
-            seed=self.seed,
-            micro_batch_tokens=16384,
-        )
-        return measured.line["eval/kl"]
+    def _preferred(self, answered: list[Group], annotator: Annotator) -> list[Group]:
+        return [_scored(group, annotator) for group in prefer(answered, annotator, seed=self.seed)]
+
+    def _kept(self, name: str, make: Callable[[], Iterable[Group]]) -> list[Group]:
+        """Groups from a file, which is written when they are made."""
+        path = self.path / f"{name}.jsonl"
+        if not path.exists():
+            write_groups(path, make())
+        return list(read_groups(path))
 
 
-def learning_rate(name: str) -> float:
-    """The learning rate that an objective is trained with here."""
-    needs = signature_of(resolve(name)).needs
-    compares = "reference" in needs or ("prefer" in needs and "reward" not in needs)
-    return PREFERENCE_RATE if compares else LIKELIHOOD_RATE
-
-
-def _is_reward_model(name: str) -> bool:
-    return any(output in signature_of(resolve(name)).needs for output in OUTPUTS)
-
-
-def _config(name: str, path: Path, seed: int, epochs: int) -> TrainConfig:
+def preference_config(objective: str, start: Start, out: Path, *, lr: float, hyper: dict[str, Any]) -> TrainConfig:
+    """How an objective is trained from a start on its preferences, which come as Groups."""
     return TrainConfig(
-        objective=name,
-        model=str(path / "sft" / "model"),
+        objective=objective,
+        model=str(start.model),
         data=("preferences",),
-        out=str(path / "runs" / name.replace(":", "-")),
-        seed=seed,
-        epochs=epochs,
+        out=str(out),
+        hyper=hyper,
+        seed=start.seed,
+        epochs=start.setting.budget.epochs,
         batch_size=32,
-        lr=learning_rate(name),
+        lr=lr,
         schedule="linear",
         adam_beta2=0.95,
         holdout=0.0,
         samples=0,
         log_every=1000,
+        save_every=0,
+        teacher=str(start.teacher) if objective == "distill" else None,
     )
-
-
-def _trained(config: TrainConfig, groups: Sequence[Group] | None = None, held_out: list[Group] | None = None) -> Policy:
-    policy = run_training(config, groups=groups, eval_groups=held_out).policy
-    assert policy is not None
-    return policy
 
 
 def _prompts(town: Town, count: int, seed: int) -> list[Case]:
@@ -179,12 +167,3 @@ def _scored(group: Group, annotator: Annotator) -> Group:
     given = {"overall": tuple(scores), "cost": group.scores("rude") or (0.0,) * len(values)}
     feedback = Feedback("oracle", annotator.name, preferences, scores=given)
     return msgspec.structs.replace(group, feedback=(feedback,))
-
-
-def _accuracies(path: Path) -> tuple[list[float], list[float], list[str]]:
-    """Accuracy on each held-out pair before and after training, and the prompt it belongs to."""
-    axes = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-    measured = [axis for axis in axes if axis["name"] == PREFERENCE_ACCURACY]
-    if not measured:
-        raise DataError("learns no ranking, and there is no accuracy to compare")
-    return measured[0]["values"], measured[-1]["values"], measured[0]["clusters"]
