@@ -25,7 +25,7 @@ def build(*, out: str = "runs/world-base", seed: int = 0, steps: int | None = No
 
 def compare(
     *objectives: str,
-    annotator: Literal["all", "plain", "flipped", "length"] = "all",
+    annotator: Literal["all", "plain", "flipped", "length", "heavy"] = "all",
     seeds: int = 3,
     processes: int = 1,
     out: str = "docs/methods.md",
@@ -37,19 +37,37 @@ def compare(
 
     Args:
         objectives: their names; all of them if none is given.
-        annotator: whose preferences: the oracle's (plain), a fifth of them the wrong way round (flipped), or of one
-            who pays for length.
+        annotator: whose preferences: the oracle's (plain), a fifth of them the wrong way round (flipped), or two fifths
+            (heavy), for a few objectives; or of one who pays for length.
         seeds: how many times, each with its own start and preferences.
         processes: how many train at a time, with one thread each.
         out: the Markdown page; its figures go beside it as JSON, those of each training into the directory of its name.
     """
-    from accord.recipes.comparison_entries import EVERYWHERE
+    from accord.recipes.comparison_entries import CONDITIONS
     from accord.recipes.world_compare import compare_objectives
 
     screen = console()
-    conditions = EVERYWHERE if annotator == "all" else (annotator,)
+    conditions = tuple(CONDITIONS) if annotator == "all" else (annotator,)
     compare_objectives(objectives, conditions=conditions, seeds=seeds, processes=processes, out=out, console=screen)
     screen.print(f"comparison: {out}", soft_wrap=True)
+    return 0
+
+
+def online(*methods: str, seeds: int = 3, out: str = "docs/online.md") -> int:
+    """Train policy-gradient methods on the world, follow one against a learned reward, and write a page.
+
+    What has been trained is kept beside the page: the same command goes on where it was stopped.
+
+    Args:
+        methods: their names; all of them if none is given.
+        seeds: how many times.
+        out: the Markdown page.
+    """
+    from accord.recipes.online_study import online_study
+
+    screen = console()
+    online_study(methods=methods, seeds=seeds, out=out, console=screen)
+    screen.print(f"study: {out}", soft_wrap=True)
     return 0
 
 
@@ -65,4 +83,19 @@ def reward(*, seeds: int = 3, out: str = "docs/reward-models.md") -> int:
     screen = console()
     study_rewards(seeds=seeds, out=out, console=screen)
     screen.print(f"reward models: {out}", soft_wrap=True)
+    return 0
+
+
+def guides(*, seeds: int = 3, out: str = "docs/guides.md") -> int:
+    """Train with guides, from teachers and into a soup, and write what the oracle says of each.
+
+    Args:
+        seeds: how many times, each with its own prompts and answers.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.guide_study import study_guides
+
+    screen = console()
+    study_guides(seeds=seeds, out=out, console=screen)
+    screen.print(f"guides: {out}", soft_wrap=True)
     return 0

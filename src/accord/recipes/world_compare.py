@@ -19,7 +19,7 @@ from rich.console import Console
 
 from accord.errors import AccordError, ConfigError
 from accord.recipes.comparison_cells import Job, in_process, measured_start, trained
-from accord.recipes.comparison_entries import EVERYWHERE, ConditionName, entries
+from accord.recipes.comparison_entries import CONDITIONS, ConditionName, entries
 from accord.recipes.comparison_page import render
 from accord.recipes.comparison_start import Budget
 from accord.recipes.comparison_store import Store
@@ -37,7 +37,7 @@ Each = Callable[[Callable[[Job], Any], Sequence[Job]], Iterator[tuple[Job, Any]]
 def compare_objectives(
     objectives: Sequence[str] = (),
     *,
-    conditions: Sequence[ConditionName] = EVERYWHERE,
+    conditions: Sequence[ConditionName] = tuple(CONDITIONS),
     seeds: int = 3,
     processes: int = 1,
     budget: Budget | None = None,
