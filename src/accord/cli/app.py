@@ -33,16 +33,20 @@ _COMMANDS = (
     ("advise", "accord.cli.advise:advise", "Which objective fits a file of feedback, why, and the command to run."),
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
-    ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
+    ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
     ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),
     ("soup", "accord.cli.soup:soup", "One model from several that were fine-tuned from one start: their mean."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
+    ("diffusion", "accord.cli.diffusion:diffusion", "Align diffusion models of points and drawings, and show it."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
+    ("world online", "accord.cli.world:online", "Policy-gradient methods on the world, over seeds: a table."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
+    ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),
+    ("world constrain", "accord.cli.world:constrain", "Train under constraints, and find a hidden one: a page."),
 )
 
 

@@ -99,3 +99,18 @@ def guides(*, seeds: int = 3, out: str = "docs/guides.md") -> int:
     study_guides(seeds=seeds, out=out, console=screen)
     screen.print(f"guides: {out}", soft_wrap=True)
     return 0
+
+
+def constrain(*, seeds: int = 3, out: str = "docs/constrained.md") -> int:
+    """Train under a constraint in every mode, find a hidden one from demonstrations, and write a page.
+
+    Args:
+        seeds: how many times, each with its own start, prompts and demonstrations.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.constrained_study import study
+
+    screen = console()
+    study(seeds=seeds, out=out, console=screen)
+    screen.print(f"page: {out}", soft_wrap=True)
+    return 0
