@@ -118,9 +118,11 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         measured = [line for line in lines if line["name"] == name]
         if len(measured) > 1:
             comparisons.append(_comparison(name, measured[0], measured[-1], settings))
+    whole = [line["values"] for line in lines if line["name"] == REWARD]
     for name in sorted({str(line["name"]) for line in lines if str(line["name"]).startswith(f"{REWARD}/")}):
         measured = [line for line in lines if line["name"] == name]
-        if len(measured) > 1:
+        # A single reward says what all of them together say.
+        if len(measured) > 1 and [line["values"] for line in measured] != whole:
             comparisons.append(_comparison(name, measured[0], measured[-1], _of_score(name)))
     brier, calibrated = brier_comparison(lines), calibration_note(lines)
     if brier is not None:
@@ -132,7 +134,7 @@ def held_out_evaluation(path: Path) -> Evaluation | None:
         suite="held-out data",
         comparisons=tuple(comparisons),
         primary=primary,
-        judge={"kind": "the data's own feedback"},
+        judge={"kind": "the rewards that it was trained on" if primary == REWARD else "the data's own feedback"},
         notes=_notes(primary, calibrated),
     )
 
