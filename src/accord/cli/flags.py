@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import msgspec
@@ -38,6 +38,17 @@ RUN_FLAGS: Mapping[str, tuple[Any, Any, str]] = {
         None,
         "train so many times, OUT/member-0 and on, each from a seed of its own: an ensemble for accord reward.",
     ),
+    "policies": (
+        int | None,
+        None,
+        "train so many policies at once, OUT/policy-0 and on, and average their weights into OUT/soup; needs --reward.",
+    ),
+    "policies_act": (
+        Literal["average", "own"],
+        "average",
+        "whose answers they learn from: those of all as one, or each from its own.",
+    ),
+    "policies_noise": (float, 0.01, "how far apart they start, as a share of their weights; without adapters."),
     "member_share": (float, 1.0, "share of the prompts that each member draws for itself."),
     "fresh": (bool, False, "start again in a run directory that is in use; deletes only what Accord wrote."),
 }

@@ -82,8 +82,14 @@ def _objective_of_config(tokens: tuple[str, ...]) -> str:
 def _run(name: str, given: dict[str, Any]) -> int:
     fresh, parts = bool(given.pop("fresh", False)), given.pop("stepwise", None)
     members, share = given.pop("members", None), given.pop("member_share", 1.0)
+    policies, together = given.pop("policies", None), _together(given)
     file = given.pop("config", None)
     config = combine(name, given, read_settings(file) if file is not None else {})
+    if policies is not None:
+        if members is not None or parts is not None or fresh:
+            mend = "Leave them out."
+            raise ConfigError("cannot be combined with --members, --stepwise or --fresh", where="--policies", mend=mend)
+        return execute_simultaneous(config, policies=policies, **together)
     if members is None:
         return execute(config, fresh=fresh, parts=parts)
     if parts is not None:
@@ -105,6 +111,24 @@ def execute(config: TrainConfig, *, fresh: bool, parts: int | None = None) -> in
         result = stepwise(config, parts=parts, console=screen, fresh=fresh)
     if distributed.rank() == 0:
         screen.print(f"model: {result.path / 'model'}\nreport: {result.path / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def _together(given: dict[str, Any]) -> dict[str, Any]:
+    """How simultaneous policies go together, taken out of the flags that were given."""
+    names = {"policies_act": "acting", "policies_noise": "noise"}
+    return {name: given.pop(flag) for flag, name in names.items() if flag in given}
+
+
+def execute_simultaneous(config: TrainConfig, *, policies: int, **together: Any) -> int:
+    """Train policies at once; returns the exit code."""
+    from accord.feedback.spec import parse
+    from accord.recipes.simultaneous import train_simultaneously
+
+    screen = console()
+    rewards = parse(config.reward)
+    standing = train_simultaneously(config, rewards, policies=policies, console=screen, **together)
+    screen.print(f"best: {standing.models[standing.best]}\nsoup: {standing.models['soup']}", soft_wrap=True)
     return 0
 
 

@@ -70,8 +70,8 @@ class GuidedActor:
         return self.inner.examine(policy, prompts)
 
 
-def require_guidable(config: TrainConfig) -> None:
-    """Refuse a guide where nothing could correct for it.
+def require_guidable(config: TrainConfig, *, flag: str = "--guide") -> None:
+    """Refuse others' say in the sampling where nothing could correct for it.
 
     Raises:
         ConfigError: the objective is no policy-gradient method, or steps within a trust region around the policy that
@@ -80,7 +80,7 @@ def require_guidable(config: TrainConfig) -> None:
     method = METHODS.get(config.objective)
     if method is None:
         mend = "Train a policy-gradient method, such as grpo or rloo."
-        raise ConfigError(f"{config.objective} has no ratio that would correct for it", where="--guide", mend=mend)
+        raise ConfigError(f"{config.objective} has no ratio that would correct for it", where=flag, mend=mend)
     if method.step is not None:
-        what = f"{config.objective} steps within a region around the policy that sampled, which the guide is not in"
-        raise ConfigError(what, where="--guide", mend="Train another method, such as ppo.")
+        what = f"{config.objective} steps within a region around the policy that sampled, which must be the policy alone"
+        raise ConfigError(what, where=flag, mend="Train another method, such as ppo.")

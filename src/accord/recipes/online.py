@@ -127,16 +127,8 @@ def train_online(
     Raises:
         AccordError: a setting, the data, a model or a reward is wrong.
     """
-    if not rewards:
-        raise ConfigError(
-            f"{config.objective} learns from scores of its own answers, and nothing scores them",
-            where="--reward",
-            mend="Name a reward, e.g. --reward numeric; accord verify --list shows them.",
-        )
-    method = METHODS.get(config.objective)
-    greedy = method is not None and "baseline" in method.credit(config.hyper).needs
     config = with_rollout(config)
-    actor = _accompanied(RewardedActor(rewards, config, greedy))
+    actor = _accompanied(rewarded(rewards, config))
     return align(
         config,
         groups=groups,
@@ -147,6 +139,22 @@ def train_online(
         console=console,
         fresh=fresh,
     )
+
+
+def rewarded(rewards: Sequence[Reward | Part], config: TrainConfig) -> RewardedActor:
+    """The actor that these rewards and settings ask for.
+
+    Raises:
+        ConfigError: there is no reward.
+    """
+    if not rewards:
+        raise ConfigError(
+            f"{config.objective} learns from scores of its own answers, and nothing scores them",
+            where="--reward",
+            mend="Name a reward, e.g. --reward numeric; accord verify --list shows them.",
+        )
+    method = METHODS.get(config.objective)
+    return RewardedActor(rewards, config, method is not None and "baseline" in method.credit(config.hyper).needs)
 
 
 def _accompanied(actor: RewardedActor) -> Actor:

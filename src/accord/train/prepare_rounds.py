@@ -107,7 +107,7 @@ def _teachers(
         teachers = accompanied.others
         for other in teachers:
             require_same_vocabulary(policy, other, mend=OTHER_VOCABULARY)
-    if "teacher" in needs and not teachers:
+    if "teacher" in needs and not teachers and accompanied is None:
         mend = "Leave it at 0, or give --guide MODEL."
         raise ConfigError("there is no guide and no other policy", where="--guide-kl, --diversity-bonus", mend=mend)
     return teachers if "teacher" in needs else ()
