@@ -12,10 +12,12 @@ from accord.cli.app import build_app
 from accord.cli.flags import summary
 from accord.cli.train import build_app as build_train
 from accord.objectives import OBJECTIVES, Objective, signature_of
+from accord.objectives.policy_gradient import METHODS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLE = re.compile(r"^\| objective \|.*?(?=\n\n)", re.MULTILINE | re.DOTALL)
+ROWS = re.compile(r"^\| method \|.*?(?=\n\n)", re.MULTILINE | re.DOTALL)
 FEEDBACK = {"prefer": "preferences", "label": "labels", "score": "scores", "distribution": "probabilities"}
 FEEDBACK |= {"ratings": "scores by name", "named_prefer": "preferences by name", "step_score": "labels of steps"}
 
@@ -45,6 +47,19 @@ def test_the_methods_table_is_the_registry(tmp_path: Path) -> None:
     new = tmp_path / "README.md"
     new.write_text(TABLE.sub(lambda _: methods_table(), README), encoding="utf-8")
     assert found[0] == methods_table(), f"to bring the table up to date: cp {new} {ROOT / 'README.md'}"
+
+
+def rows_table() -> str:
+    rows = ["| method | what it does |", "| --- | --- |"]
+    return "\n".join(rows + [f"| `{name}` | {summary(method)} |" for name, method in METHODS.items()])
+
+
+def test_the_table_of_rows_is_that_of_the_policy_gradient_methods(tmp_path: Path) -> None:
+    found = ROWS.search(README)
+    assert found is not None, "the README has no table of policy-gradient methods"
+    new = tmp_path / "README.md"
+    new.write_text(ROWS.sub(lambda _: rows_table(), README), encoding="utf-8")
+    assert found[0] == rows_table(), f"to bring the table up to date: cp {new} {ROOT / 'README.md'}"
 
 
 def test_there_are_commands() -> None:
