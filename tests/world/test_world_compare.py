@@ -112,7 +112,9 @@ def test_a_failure_is_on_the_page(tmp_path: Path) -> None:
 
 
 def test_every_objective_is_compared_or_left_out_for_a_reason() -> None:
-    assert {entry.objective for entry in entries()} | set(LEFT_OUT) == set(OBJECTIVES)
+    compared = {entry.objective for entry in entries()}
+    assert compared.isdisjoint(LEFT_OUT)
+    assert set(OBJECTIVES) <= compared | set(LEFT_OUT)
     for entry in TOLD:
         defaults = Entry(entry.objective).hyperparameters
         assert entry.hyperparameters != defaults

@@ -43,6 +43,8 @@ LEFT_OUT: Mapping[str, str] = MappingProxyType(
         "`accord world reward` trains it on arithmetic in steps.",
         "inverse_constraint": "learns what demonstrators leave undone although it would pay, beside samples of "
         "a policy that does it; preferences hold neither.",
+        "ilql": "learns what tokens are worth, and improves on the logs by decoding with that; the comparison samples "
+        "the policy itself, which imitates them.",
         **dict.fromkeys(
             ("xpo", "nash_md"), "learns online, from pairs of two samplers that are drawn and compared as it trains."
         ),

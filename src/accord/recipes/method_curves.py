@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.errors import ConfigError
 from accord.objectives import Objective, signature_of
 from accord.objectives.policy_gradient import Method
 from accord.objectives.vocabulary import read_signature
@@ -62,11 +63,15 @@ class _Plan:
 
 
 def picture(name: str, objective: Objective) -> Picture:
-    """The curves of an objective, or of the surrogate of a policy-gradient method, at its defaults."""
+    """The curves of an objective, or of the surrogate of a policy-gradient method, at its defaults.
+
+    Raises:
+        ConfigError: the objective needs a tensor that no scene has.
+    """
     if isinstance(objective, Method):
         plan, loss = _plan_of_tokens(objective), _surrogate(objective)
     else:
-        plan, loss = _plan(name, set(signature_of(objective).needs)), _loss(objective)
+        plan, loss = _plan(name, set(signature_of(objective).needs)), _loss(name, objective)
     curves = [_curve(label, scene, loss, plan) for label, scene in plan.scenes.items()]
     if isinstance(objective, Method):
         curves = [replace(curve, loss=[loss - curve.loss[POINTS // 2] for loss in curve.loss]) for curve in curves]
@@ -88,9 +93,17 @@ def _points(
         yield place, float(value.detach()), 0.0 if slope is None else float(slope)
 
 
-def _loss(objective: Objective) -> Callable[[dict[str, Any]], Tensor]:
+def _loss(name: str, objective: Objective) -> Callable[[dict[str, Any]], Tensor]:
     needs = signature_of(objective).needs
-    return lambda tensors: objective(*(tensors[need] for need in needs)).value()
+
+    def loss(tensors: dict[str, Any]) -> Tensor:
+        unknown = [need for need in needs if need not in tensors]
+        if unknown:
+            mend = "Give the objective a plan of its own in _OWN of accord/recipes/method_curves.py."
+            raise ConfigError(f"there is no scene with {', '.join(unknown)}", where=name, mend=mend)
+        return objective(*(tensors[need] for need in needs)).value()
+
+    return loss
 
 
 def _surrogate(method: Method) -> Callable[[dict[str, Any]], Tensor]:
@@ -243,6 +256,20 @@ def _token(advantage: float) -> Scene:
     }
 
 
+def _valued(of: str) -> Scene:
+    """The last token of a response with a score of 1; `of` moves, everything else is 0 and the target heads' Q 0.5."""
+
+    def scene(x: Tensor) -> dict[str, Any]:
+        moves = x.reshape(1, 1, 1)
+        still = 0.0 * _ones(1, 1, 1)
+        names = ("policy", "value", "first_q", "second_q", "first_q_logprob", "second_q_logprob")
+        given = {name: moves if of in name and "logprob" not in name else still for name in names}
+        rest = {"next_value": 0.0 * _ones(1, 1), "target_q": still + 0.5}
+        return given | rest | {"mask": still + 1, "score": _ones(1, 1), "scored": _ones(1, 1)}
+
+    return scene
+
+
 _LIST = _Plan(
     "log-ratio of the first response over the last's, nats",
     f"A ranking of three; the first and the last move by half, the middle one stays. {_EACH}.",
@@ -284,6 +311,13 @@ _OWN: Mapping[str, _Plan] = {
         -6,
         6,
         {"demonstrated": _permitted(0), "sampled": _permitted(1)},
+    ),
+    "ilql": _Plan(
+        "Q of the token, or value of the text before it",
+        "The last token of a response with a score of 1; the target heads' Q is 0.5, all else 0.",
+        -2,
+        4,
+        {"Q": _valued("_q"), "value": _valued("value")},
     ),
     "cost_model": _Plan(
         "output of the safe response over the unsafe one's",

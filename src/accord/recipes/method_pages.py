@@ -101,6 +101,7 @@ def index(table: Table) -> str:
 
 A page each: equation, when to use it, hyperparameters, a plot of the loss and its slope, and what it did on the
 embedded world. They are made from the docstrings and from the figures of [the comparison]({COMPARISON}) by `make docs`.
+`NAME.jsonl` has what every training came to, one a line: settings, cost, and a number for every held-out answer.
 
 ## Objectives
 
