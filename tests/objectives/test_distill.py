@@ -42,7 +42,8 @@ def test_it_is_zero_where_both_agree_and_positive_elsewhere(
     same = value(student, student.detach() + 3.0, divergence).value()
     torch.autograd.backward(same)
     assert float(same.detach()) == pytest.approx(0.0, abs=1e-12)
-    assert student.grad is not None and float(student.grad.abs().max()) < 1e-12
+    assert student.grad is not None
+    assert float(student.grad.abs().max()) < 1e-12
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -58,7 +59,9 @@ def test_opposite_certainties_stay_finite(divergence: Divergence) -> None:
     student.requires_grad_()
     loss = value(student, -60.0 * torch.eye(5)[0].expand(1, 2, 3, 5), divergence).value()
     torch.autograd.backward(loss)
-    assert torch.isfinite(loss) and student.grad is not None and bool(torch.isfinite(student.grad).all())
+    assert torch.isfinite(loss)
+    assert student.grad is not None
+    assert bool(torch.isfinite(student.grad).all())
 
 
 def test_a_mixture_leans_to_the_divergence_of_its_end(logits: tuple[Tensor, Tensor]) -> None:
