@@ -34,6 +34,7 @@ _COMMANDS = (
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
+    ("judge", "accord.cli.judge:judge", "Have responses compared by a model, a reward or a rule, and audit the judge."),
     ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
