@@ -25,7 +25,7 @@ def build(*, out: str = "runs/world-base", seed: int = 0, steps: int | None = No
 
 def compare(
     *objectives: str,
-    annotator: Literal["all", "plain", "flipped", "length", "heavy"] = "all",
+    annotator: Literal["all", "plain", "flipped", "length"] = "all",
     seeds: int = 3,
     processes: int = 1,
     out: str = "docs/methods.md",
@@ -37,8 +37,8 @@ def compare(
 
     Args:
         objectives: their names; all of them if none is given.
-        annotator: whose preferences: the oracle's (plain), a fifth of them the wrong way round (flipped), or two fifths
-            (heavy), for a few objectives; or of one who pays for length.
+        annotator: whose preferences: the oracle's (plain), a fifth of them the wrong way round (flipped), or of one
+            who pays for length.
         seeds: how many times, each with its own start and preferences.
         processes: how many train at a time, with one thread each.
         out: the Markdown page; its figures go beside it as JSON, those of each training into the directory of its name.

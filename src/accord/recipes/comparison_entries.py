@@ -13,29 +13,18 @@ from accord.objectives.registry import validate
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
 from accord.world.annotators import Annotator
 
-ConditionName = Literal["plain", "flipped", "length", "heavy"]
+ConditionName = Literal["plain", "flipped", "length"]
 
 FLIPPED = 0.2
 """Share of the preferences that are recorded the wrong way round under `flipped`."""
-
-HEAVY = 0.4
-"""The same under `heavy`, which only those objectives are put to that claim something there."""
 
 LENGTH_BIAS = 0.5
 """Value that the annotator under `length` sees in every ten words, where gold goes from 0 to 1."""
 
 CONDITIONS: Mapping[ConditionName, Annotator] = MappingProxyType(
-    {
-        "plain": Annotator(),
-        "flipped": Annotator(noise=FLIPPED),
-        "length": Annotator(length_bias=LENGTH_BIAS),
-        "heavy": Annotator(noise=HEAVY),
-    }
+    {"plain": Annotator(), "flipped": Annotator(noise=FLIPPED), "length": Annotator(length_bias=LENGTH_BIAS)}
 )
-"""The annotators: the oracle's own taste, the same with slips, one who pays for length, and one who slips often."""
-
-EVERYWHERE: tuple[ConditionName, ...] = ("plain", "flipped", "length")
-"""The annotators that every objective learns from."""
+"""The annotators: the oracle's own taste, the same with slips, and one who pays for length."""
 
 LEFT_OUT: Mapping[str, str] = MappingProxyType(
     {
@@ -65,7 +54,7 @@ class Entry:
 
     objective: str
     hyper: Mapping[str, Any] = field(default_factory=dict)
-    conditions: tuple[ConditionName, ...] = EVERYWHERE
+    conditions: tuple[ConditionName, ...] = tuple(CONDITIONS)
 
     @property
     def name(self) -> str:
@@ -97,22 +86,14 @@ TOLD: tuple[Entry, ...] = (
     Entry("wpo", {"label_smoothing": FLIPPED}, ("flipped",)),
     Entry("aot", {"label_smoothing": FLIPPED}, ("flipped",)),
     Entry("gpo", {"link": "savage"}, ("flipped",)),
-    Entry("robust_dpo", {"flip_rate": HEAVY}, ("heavy",)),
-    Entry("dpo", {"label_smoothing": HEAVY}, ("heavy",)),
     Entry("r_dpo", {"alpha": 0.1}, ("length",)),
     Entry("ld_dpo", {"alpha": 0.0}, ("length",)),
     Entry("dpo", {"length": "token_mean", "beta": 1.0}, ("length",)),
 )
 """What is set by what is known of the data: the share of flips; and how much length explains, which is documented."""
 
-UNDER_HEAVY = ("dpo", "ipo", "robust_dpo")
-"""Objectives that learn from `heavy` at their defaults as well."""
-
 ROBUST = ("robust_dpo", "ipo", "wpo", "aot", *(entry.name for entry in TOLD if "flipped" in entry.conditions))
 """Entries that claim something under flipped preferences."""
-
-MOST_ROBUST = ("ipo", "robust_dpo", *(entry.name for entry in TOLD if "heavy" in entry.conditions))
-"""Entries that claim something when nearly half of the preferences are wrong."""
 
 LENGTH_CONTROLLED = ("simpo", "r_dpo", "ld_dpo", *(entry.name for entry in TOLD if "length" in entry.conditions))
 """Entries that claim something where length is paid for."""
@@ -129,5 +110,4 @@ def entries(objectives: Sequence[str] = ()) -> list[Entry]:
         if name in LEFT_OUT:
             raise ConfigError(f"cannot be compared here: it {LEFT_OUT[name]}", where=name)
     wanted = dict.fromkeys(objectives or (name for name in OBJECTIVES if name not in LEFT_OUT))
-    own = [Entry(name, conditions=(*EVERYWHERE, "heavy") if name in UNDER_HEAVY else EVERYWHERE) for name in wanted]
-    return [*own, *(entry for entry in TOLD if entry.objective in wanted)]
+    return [*map(Entry, wanted), *(entry for entry in TOLD if entry.objective in wanted)]

@@ -7,12 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from accord.recipes.comparison_entries import (
     CONDITIONS,
-    EVERYWHERE,
     FLIPPED,
-    HEAVY,
     LENGTH_BIAS,
     LENGTH_CONTROLLED,
-    MOST_ROBUST,
     ROBUST,
     ConditionName,
 )
@@ -23,7 +20,6 @@ TITLES: dict[ConditionName, str] = {
     "plain": "plain",
     "flipped": f"{FLIPPED:.0%} flipped",
     "length": "length is paid for",
-    "heavy": f"{HEAVY:.0%} flipped",
 }
 """The annotators as heads of columns."""
 
@@ -38,7 +34,6 @@ def render(table: Table) -> str:
         parts += ["## Policies", _gold(table, policies), _verdicts(policies), _reasons(policies)]
         parts += ["## What it cost, and what else changed", _details(table, policies)]
     parts += _claims("flipped", "## Under flipped preferences", _flipped_text(), policies, ROBUST)
-    parts += _claims("heavy", "", _heavy_text(), policies, MOST_ROBUST)
     parts += _claims("length", "## Where length is paid for", _length_text(table), policies, LENGTH_CONTROLLED)
     if rewards:
         parts += ["## Reward models", _rewards(rewards)]
@@ -74,13 +69,12 @@ def _introduction(table: Table) -> str:
 ```
 
 Every objective starts from one fine-tuned model and learns from the same preferences, at its default hyperparameters
-but for the rows with a flag; start and preferences are drawn anew for each seed. The annotators: *plain*
+but for the rows with a flag; start and preferences are drawn anew for each seed. There are three annotators: *plain*
 prefers what the oracle scores higher; *flipped* does too, but records {FLIPPED:.0%} of the preferences the wrong way
-round, and *heavy*, for a few objectives, {HEAVY:.0%}; *length* adds {LENGTH_BIAS:g} for every ten words to a gold that
-goes from 0 to 1. Each model then answers {table.budget["held_out"]} held-out prompts at temperature 0.7, and the exact
-oracle judges the answers, whoever annotated. The JSON file beside this page has the figures in full, the directory of
-its name those of every training: a command goes on where it was stopped, and `accord world compare NAME` adds to the
-table.
+round; *length* adds {LENGTH_BIAS:g} for every ten words to a gold that goes from 0 to 1. Each model then answers
+{table.budget["held_out"]} held-out prompts at temperature 0.7, and the exact oracle judges the answers, whoever
+annotated. The JSON file beside this page has the figures in full, the directory of its name those of every training: a
+command goes on where it was stopped, and `accord world compare NAME` adds to the table.
 
 A model of 0.4 million parameters in a town of twenty people says which objectives learn and how they fail, not which
 is best for yours. Neither hyperparameters nor learning rates were tuned for each objective, so the order of the table
@@ -100,14 +94,10 @@ def _seeds(rows: Sequence[Row], condition: ConditionName) -> int:
 
 
 def _gold(table: Table, rows: Sequence[Row]) -> str:
-    head = ["objective", *(_head(rows, condition) for condition in EVERYWHERE)]
-    starts = [table.starts.get(condition, {}).get("gold") for condition in EVERYWHERE]
+    head = ["objective", *(_head(rows, condition) for condition in CONDITIONS)]
+    starts = [table.starts.get(condition, {}).get("gold") for condition in CONDITIONS]
     start = ["*start*", *(f"{gold.mean:.3f}" if gold else "" for gold in starts)]
-    lines = [
-        [f"`{row.entry}`", *(_cell(row, rows, condition) for condition in EVERYWHERE)]
-        for row in _ordered(rows)
-        if set(EVERYWHERE) & set(row.results)
-    ]
+    lines = [[f"`{row.entry}`", *(_cell(row, rows, condition) for condition in CONDITIONS)] for row in _ordered(rows)]
     return f"""The rise in gold over the start, with its 95% interval over the held-out prompts, paired prompt by
 prompt; all seeds count together, and answers to prompts about the same thing are one cluster. Few seeds say little
 about other seeds; each seed's own difference stands in the next table, and where an objective has fewer seeds than the
@@ -145,7 +135,7 @@ def _plain(row: Row) -> float:
 
 def _verdicts(rows: Sequence[Row]) -> str:
     lines = []
-    for condition in EVERYWHERE:
+    for condition in CONDITIONS:
         of: dict[str, list[str]] = {"better": [], "not distinguishable": [], "worse": []}
         for row in rows:
             if condition in row.results:
@@ -197,10 +187,6 @@ that the share is {FLIPPED:g}; `gpo --link savage` gives up pairs that stay hope
 paired prompt by prompt on the same seeds."""
 
 
-def _heavy_text() -> str:
-    return f"""Some of them once more, where {HEAVY:.0%} are recorded the wrong way round:"""
-
-
 def _length_text(table: Table) -> str:
     start = table.starts.get("length")
     words = f" The start says {start['words'].mean:.1f} words." if start else ""
@@ -249,11 +235,11 @@ def _against(results: dict[str, Result], claimants: Sequence[str]) -> str:
 
 
 def _rewards(rows: Sequence[Row]) -> str:
-    head = ["objective", *(_head(rows, condition) for condition in EVERYWHERE), "by seed, plain", "seconds", "MiB"]
+    head = ["objective", *(_head(rows, condition) for condition in CONDITIONS), "by seed, plain", "seconds", "MiB"]
     lines = []
     for row in rows:
         accuracy = [
-            _interval(row.results[condition].main.after) if condition in row.results else "" for condition in EVERYWHERE
+            _interval(row.results[condition].main.after) if condition in row.results else "" for condition in CONDITIONS
         ]
         plain = row.results.get("plain")
         rest = [_by_seed(plain.by_seed), f"{plain.seconds:.1f}", f"{plain.memory:.0f}"] if plain else ["", "", ""]

@@ -14,7 +14,6 @@ import msgspec
 
 from accord.objectives import OBJECTIVES, VOCABULARY, Hyperparameter, Objective, signature_of
 from accord.objectives.policy_gradient import METHODS, Method
-from accord.recipes.comparison_entries import EVERYWHERE
 from accord.recipes.comparison_page import TITLES, difference, markdown_table
 from accord.recipes.comparison_table import BESIDE, Result, Row, Table
 from accord.recipes.method_curves import Picture, picture
@@ -93,7 +92,7 @@ def page(name: str, method: Objective, table: Table, drawn: Picture) -> str:
 
 def index(table: Table) -> str:
     """The list of the pages."""
-    head = ["method", "what it does", *(TITLES[condition] for condition in EVERYWHERE)]
+    head = ["method", "what it does", *TITLES.values()]
     rows = {row.entry: row for row in table.rows}
     lines = [_line(name, method, rows.get(name)) for name, method in OBJECTIVES.items()]
     sampled = [_line(name, method, None)[:2] for name, method in METHODS.items()]
@@ -220,9 +219,7 @@ def _figures(result: Result) -> list[str]:
 
 def _line(name: str, method: Objective, row: Row | None) -> list[str]:
     results: Mapping[Any, Result] = row.results if row else {}
-    rises = [
-        f"{results[key].main.difference.mean:+.3f}".replace("-", "−") if key in results else "" for key in EVERYWHERE
-    ]
+    rises = [f"{results[key].main.difference.mean:+.3f}".replace("-", "−") if key in results else "" for key in TITLES]
     return [f"[`{name}`]({name}.md)", read(inspect.getdoc(method) or "").summary.replace("\n", " "), *rises]
 
 
