@@ -31,6 +31,7 @@ _COMMANDS = (
     ("train", "accord.cli.train:app", "Train a model on your data: sft, dpo, kto, a reward model and others."),
     ("data check", "accord.cli.data:check", "What is in a file of feedback, and every problem with its line."),
     ("advise", "accord.cli.advise:advise", "Which objective fits a file of feedback, why, and the command to run."),
+    ("memory", "accord.cli.memory:memory", "What memory and time a training takes, told from the configuration."),
     ("sample", "accord.cli.sample:sample", "Answer prompts with a model."),
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
-
-import torch
 
 from accord.errors import ConfigError
-from accord.policy.load import empty_network, load_renderer, with_adapters
-from accord.policy.logprobs import Finish
-from accord.policy.policy import Dtype, Policy
+from accord.policy.policy import Dtype
+from accord.recipes.footprint import unloaded
 from accord.train.memory import MemoryEstimate, estimate_memory
 
 MICRO_BATCH_TOKENS = 4096
@@ -60,10 +56,5 @@ def parse_memory(text: str) -> int:
 
 
 def _estimate(model: str, dtype: Dtype, rank: int, checkpointing: bool) -> MemoryEstimate:
-    weights = torch.bfloat16 if dtype == "bf16" and rank else torch.float32
-    renderer, _ = load_renderer(model)
-    network: Any = empty_network(model, weights, False)
-    if rank:
-        network = with_adapters(network, rank, None, 0.0)
-    policy = Policy(network, renderer.tokenizer, renderer, model, dtype, Finish())
-    return estimate_memory(policy, tokens=MICRO_BATCH_TOKENS, checkpointing=checkpointing)
+    network = unloaded(model, dtype=dtype, rank=rank)
+    return estimate_memory(network, dtype=dtype, tokens=MICRO_BATCH_TOKENS, checkpointing=checkpointing)

@@ -356,7 +356,9 @@ def _check_memory(
     costs = [policy.cost(example.rows, example.longest, shared_tokens(example.encoded)) for example in examples]
     largest_step = max(sum(costs[index] for index in step) for step in plan)
     estimate = estimate_memory(
-        policy,
+        policy.model,
+        dtype=policy.dtype,
+        processes=distributed.world_size() if is_sharded(policy.model) else 1,
         tokens=max(max(costs), min(config.micro_batch_tokens, largest_step)),
         checkpointing=config.gradient_checkpointing,
     )
