@@ -1,0 +1,92 @@
+"""The figures of the study of guides, and the Markdown page that shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from accord.record import Estimate
+
+
+class LineOfStudy(msgspec.Struct, frozen=True):
+    """One way to learn.
+
+    Attributes:
+        name: which.
+        gold: the oracle's score at the end, over all seeds.
+        by_seed: its mean for each seed.
+        over_alone: difference at the end from learning alone, prompt by prompt; `None` for that itself.
+        halfway: the oracle's score after half of the rounds; `None` for what was not trained here.
+        over_alone_halfway: difference there.
+    """
+
+    name: str
+    gold: Estimate
+    by_seed: tuple[float, ...]
+    over_alone: Estimate | None
+    halfway: Estimate | None
+    over_alone_halfway: Estimate | None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole study."""
+
+    command: str
+    seeds: int
+    scale: dict[str, Any]
+    lines: tuple[LineOfStudy, ...]
+
+
+def render(page: Page) -> str:
+    """The page as Markdown."""
+    return "\n".join([*_head(page), *_table(page), *_gap(page), ""])
+
+
+def _head(page: Page) -> Iterator[str]:
+    scale = page.scale
+    yield "# Guides, teachers and soups on the embedded world"
+    yield ""
+    yield f"Made by `{page.command}`; the figures are beside this page as JSON."
+    yield ""
+    a_round = f"{scale['prompts']} prompts with {scale['answers']} answers each"
+    yield f"The guide is the base trained by `{scale['method']}` on the oracle's own reward, for {scale['guide_rounds']}"
+    yield f"rounds of {a_round}. Every other policy starts from the base and gets {scale['rounds']}"
+    yield f"rounds of the same size at the same learning rate, over {page.seeds} seeds. Each is asked the same"
+    yield f"{scale['held_out']} held-out prompts, at temperature 0.7."
+    yield "Intervals are of 95%, over prompts; differences are taken prompt by prompt."
+    yield ""
+
+
+def _table(page: Page) -> Iterator[str]:
+    yield "| way to learn | gold halfway | less alone, halfway | gold at the end | less alone, at the end | by seed |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for line in page.lines:
+        seeds = ", ".join(f"{value:.2f}" for value in line.by_seed)
+        cells = (_level(line.halfway), _gain(line.over_alone_halfway), _level(line.gold), _gain(line.over_alone))
+        yield f"| {line.name} | {' | '.join(cells)} | {seeds} |"
+    yield ""
+
+
+def _gap(page: Page) -> Iterator[str]:
+    """How much of the way from the base to its teacher each way has come."""
+    by_name = {line.name: line.gold.mean for line in page.lines}
+    base, teacher = by_name["base"], by_name["the guide itself"]
+    if teacher <= base:
+        yield "The guide is no better than the base, so there is no gap to close."
+        return
+    shares = ", ".join(
+        f"{name} {(gold - base) / (teacher - base):.0%}"
+        for name, gold in by_name.items()
+        if name not in ("base", "the guide itself")
+    )
+    yield f"Share of the way from the base to the guide: {shares}."
+
+
+def _level(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+
+
+def _gain(estimate: Estimate | None) -> str:
+    return "" if estimate is None else f"{estimate.mean:+.3f} ({estimate.low:+.3f} to {estimate.high:+.3f})"
