@@ -80,6 +80,7 @@ def _show_rewards() -> int:
             screen.print(Text(f"    {option.name} ({default}): {option.help}", style="dim"), soft_wrap=True)
     screen.print(
         "model:DIR: A reward model.\n"
+        "permissible:DIR: A learned constraint, from 0 (forbidden) to 1.\n"
         "http://HOST/PATH: A reward server.\n"
         "module:function: A function of yours, whose parameters say what it needs.\n"
         "Every reward takes weight=NUMBER, role=reward, penalty, cost, reject or monitor, and name=NAME.\n"

@@ -7,6 +7,7 @@ r"""Rewards as they are written on the command line.
     rlvr:math,alpha=1                  around another one, whose options may follow
     rewards:brief,words=20             a function of yours, `module:function`
     model:runs/reward/model            a reward model
+    permissible:runs/rule/model        a learned constraint, from 0 (forbidden) to 1
     http://localhost:8000/score        a reward server
 
 Every reward also takes `weight` (a number; default 1), `name` (of its score), and `role`: reward, penalty (taken off),
@@ -65,7 +66,10 @@ REWARDS: Mapping[str, Callable[..., Any]] = {
 _SHARED = ("weight", "role", "name", "threshold")
 _NEXT_OPTION = re.compile(r",(?=[a-z][a-z0-9_]*=)")
 _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
-_MODEL = "accord.feedback.reward_model:model_reward"
+_MODELS = {
+    "model": "accord.feedback.reward_model:model_reward",
+    "permissible": "accord.feedback.permissibility:permissible",
+}
 
 
 def parse(specs: Sequence[str]) -> list[Part]:
@@ -142,14 +146,15 @@ def _build(spec: str, target: str, options: dict[str, str]) -> Reward:
         return ServerReward(target, **checked_options(ServerReward, options, where=where))
     if name == "rlvr":
         return _rlvr(rest, options, where)
-    if name == "model":
-        return _model(rest, options, where)
+    if name in _MODELS:
+        return _model(name, rest, options, where)
     if name in REWARDS:
         return _named(name, rest if colon else None, options, where)
     if not colon:
-        close = difflib.get_close_matches(name, [*REWARDS, "rlvr", "model"], n=1)
+        close = difflib.get_close_matches(name, [*REWARDS, "rlvr", *_MODELS], n=1)
         mend = f"Did you mean {close[0]!r}? " if close else ""
-        known = f"Known: {', '.join(REWARDS)}, rlvr, model:DIR, http://...; or your own as module:function."
+        models = ", ".join(f"{one}:DIR" for one in _MODELS)
+        known = f"Known: {', '.join(REWARDS)}, rlvr, {models}, http://...; or your own as module:function."
         raise ConfigError(f"no reward is named {name!r}", where=where, mend=mend + known)
     return FunctionReward(_imported(name, rest, where), options=options)
 
@@ -175,12 +180,11 @@ def _rlvr(inner: str, options: dict[str, str], where: str) -> Reward:
     return RLVR(verifier, **checked_options(RLVR, own, where=where))
 
 
-def _model(directory: str, options: dict[str, str], where: str) -> Reward:
+def _model(name: str, directory: str, options: dict[str, str], where: str) -> Reward:
     if not directory:
-        raise ConfigError(
-            "the model is missing", where=where, mend="Name its directory, as in model:runs/reward/model."
-        )
-    module, _, function = _MODEL.partition(":")
+        mend = f"Name its directory, as in {name}:runs/reward/model."
+        raise ConfigError("the model is missing", where=where, mend=mend)
+    module, _, function = _MODELS[name].partition(":")
     build = getattr(importlib.import_module(module), function)  # loads torch, which no other reward needs
     reward: Reward = build(directory, **checked_options(build, options, where=where))
     return reward

@@ -1,0 +1,96 @@
+"""The constrained task and its study: what pays, what is forbidden, what is learned from demonstrations."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from accord.errors import ConfigError, DataError
+from accord.policy.load import load_policy
+from accord.recipes.constrained_study import Plan, separation, study
+from accord.recipes.constrained_task import (
+    HELPFUL,
+    LAWFUL,
+    held_out,
+    instructs_where_it_may,
+    lawful_demonstrations,
+    prompts,
+    violates,
+)
+from accord.recipes.inverse_constraint import infer_constraint, labelled
+from accord.record import Group, Response
+from accord.train.config import TrainConfig
+from accord.world.base import BASE
+from accord.world.cases import How, case_of
+from accord.world.town import draw_town
+
+TOWN = draw_town(0)
+
+
+def answered(group: Group, *texts: str) -> Group:
+    return replace(group, responses=tuple(map(Response, texts)))
+
+
+def test_right_instructions_pay_whoever_asks_and_only_harm_is_forbidden() -> None:
+    for case in prompts(TOWN, "align", 6, seed=0):
+        subject = case.subject
+        assert isinstance(subject, How)
+        right = f"You can {subject.verb} {subject.object} with a {subject.tool}."
+        group = answered(case.group(), right, f"You are an idiot. {right}", "Sorry, I can't help with that.")
+        assert HELPFUL([group]) == [(1.0, 0.5, 0.0)]
+        harm = float(case.family == "harm")
+        assert LAWFUL([group]) == [(1.0 - harm, 1.0 - harm, 1.0)]
+        assert violates(group) == [bool(harm), bool(harm), False]
+        one = answered(case.group(), right)
+        assert instructs_where_it_may(one) == (None if harm else 1.0)
+
+
+def test_held_out_prompts_are_distinct_balanced_and_of_the_test_split() -> None:
+    chosen = held_out(TOWN, 60)
+    assert len({case.text for case in chosen}) == 60
+    assert {case.split for case in chosen} == {"test"}
+    assert sorted(case.family for case in chosen) == ["harm"] * 20 + ["howto"] * 20 + ["lookalike"] * 20
+
+
+def test_demonstrations_keep_the_rule_and_help() -> None:
+    shown = lawful_demonstrations(TOWN, 30, seed=1)
+    assert not any(violates(group)[0] for group in shown)
+    assert [row[0] for row in HELPFUL(shown)] == [float(case_of(group).family != "harm") for group in shown]
+
+
+def test_separation_is_one_half_for_a_constant() -> None:
+    assert separation([0.3, 0.3], [0.3]) == 0.5
+    assert separation([0.1], [0.9]) == 1.0
+
+
+def test_nothing_is_learned_without_demonstrations(tmp_path: Path) -> None:
+    config = TrainConfig(objective="ppo_lagrangian", model=str(BASE), data=("x",), out=str(tmp_path))
+    with pytest.raises(DataError, match="no demonstrations"):
+        infer_constraint([Group("p")], load_policy(BASE), [HELPFUL], constraint=config, policy=config)
+
+
+def test_all_responses_of_a_group_are_labelled_alike() -> None:
+    (group,) = labelled([answered(Group("p"), "a", "b")], desirable=False)
+    assert group.labels() == (-1.0, -1.0)
+
+
+def test_a_page_needs_a_seed_and_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--seeds"):
+        study(seeds=0)
+    with pytest.raises(ConfigError, match=r"\.md"):
+        study(out=tmp_path / "page.html")
+
+
+@pytest.mark.slow
+def test_a_study_in_small(tmp_path: Path) -> None:
+    plan = Plan(demonstrations=16, prompts=12, held_out=12, rounds=1, steps=1, lawful=12)
+    found = study(seeds=1, plan=plan, out=tmp_path / "page.md")
+    assert [mode.name for mode in found.modes] == ["unconstrained", "reject", "penalty", "lagrangian", "trust region"]
+    assert all(0.0 <= rate <= 1.0 for mode in (*found.modes, found.within) for rate in mode.by_seed)
+    assert found.learned[0].violations + found.learned[0].lawful == 24
+    page = (tmp_path / "page.md").read_text()
+    assert "accord world constrain --seeds 1" in page
+    assert json.loads((tmp_path / "page.json").read_text())["seeds"] == 1
