@@ -47,7 +47,6 @@ _COMMANDS = (
     ("world online", "accord.cli.world:online", "Policy-gradient methods on the world, over seeds: a table."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
     ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
-    ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),
     ("world constrain", "accord.cli.world:constrain", "Train under constraints, and find a hidden one: a page."),
 )

@@ -101,21 +101,6 @@ def guides(*, seeds: int = 3, out: str = "docs/guides.md") -> int:
     return 0
 
 
-def guides(*, seeds: int = 3, out: str = "docs/guides.md") -> int:
-    """Train with guides, from teachers and into a soup, and write what the oracle says of each.
-
-    Args:
-        seeds: how many times, each with its own prompts and answers.
-        out: the Markdown page; its figures go beside it as JSON.
-    """
-    from accord.recipes.guide_study import study_guides
-
-    screen = console()
-    study_guides(seeds=seeds, out=out, console=screen)
-    screen.print(f"guides: {out}", soft_wrap=True)
-    return 0
-
-
 def constrain(*, seeds: int = 3, out: str = "docs/constrained.md") -> int:
     """Train under a constraint in every mode, find a hidden one from demonstrations, and write a page.
 

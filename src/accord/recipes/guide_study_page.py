@@ -51,7 +51,7 @@ def _head(page: Page) -> Iterator[str]:
     yield f"Made by `{page.command}`; the figures are beside this page as JSON."
     yield ""
     a_round = f"{scale['prompts']} prompts with {scale['answers']} answers each"
-    yield f"The guide is the base trained by `{scale['method']}` on the oracle's own reward, for {scale['guide_rounds']}"
+    yield f"The guide is the base trained by `{scale['method']}` on the oracle's reward, for {scale['guide_rounds']}"
     yield f"rounds of {a_round}. Every other policy starts from the base and gets {scale['rounds']}"
     yield f"rounds of the same size at the same learning rate, over {page.seeds} seeds. Each is asked the same"
     yield f"{scale['held_out']} held-out prompts, at temperature 0.7."
