@@ -24,10 +24,10 @@ from accord.feedback.reward import Row
 from accord.policy.policy import Policy
 from accord.recipes.online import RewardedActor, train_online
 from accord.record import Feedback, Group, Response, write_groups
+from accord.train.actor import PromptOrder, Round
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import prepare_rounds, with_rollout
 from accord.train.progress import Display
-from accord.train.rounds import PromptOrder, Round
 from accord.train.run import run_training
 from accord.train.step import run_step
 

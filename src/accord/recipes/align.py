@@ -14,12 +14,12 @@ from accord.recipes.reward_report import BRIER, brier_comparison, calibration_no
 from accord.record import Comparison, Evaluation, Group
 from accord.report import print_summary, write_model_card, write_report
 from accord.train import distributed
+from accord.train.actor import Actor
 from accord.train.alarms import Guard
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import LABEL_MARGIN, PREFERENCE_ACCURACY, RESPONSE_LOGPROB, REWARD, SAMPLED_LENGTH
 from accord.train.measure_reward_model import RATING_ERROR, STEP_ACCURACY
-from accord.train.rounds import Actor
 from accord.train.run import Probe, RunResult, run_training
 
 _AXES: dict[str, dict[str, Any]] = {

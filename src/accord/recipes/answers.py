@@ -12,8 +12,8 @@ from accord.policy.sample import Sampling
 from accord.record import Feedback, Group, Preference
 from accord.rollout import rollout
 from accord.train import distributed
+from accord.train.actor import without_feedback
 from accord.train.config import TrainConfig
-from accord.train.rounds import without_feedback
 
 
 def sampling_of(config: TrainConfig, *place: int) -> Sampling:

@@ -13,9 +13,9 @@ from accord.objectives.policy_gradient.guidance import GUIDANCE
 from accord.policy.blend import acting_as_one
 from accord.policy.policy import Policy
 from accord.record import Group
+from accord.train.actor import Actor, PromptOrder, Round, rounds_in
 from accord.train.config import TrainConfig
 from accord.train.prepare import load_frozen
-from accord.train.rounds import Actor, PromptOrder, Round, rounds_in
 
 
 @dataclass
@@ -82,5 +82,7 @@ def require_guidable(config: TrainConfig, *, flag: str = "--guide") -> None:
         mend = "Train a policy-gradient method, such as grpo or rloo."
         raise ConfigError(f"{config.objective} has no ratio that would correct for it", where=flag, mend=mend)
     if method.step is not None:
-        what = f"{config.objective} steps within a region around the policy that sampled, which must be the policy alone"
+        what = (
+            f"{config.objective} steps within a region around the policy that sampled, which must be the policy alone"
+        )
         raise ConfigError(what, where=flag, mend="Train another method, such as ppo.")

@@ -24,9 +24,9 @@ from accord.recipes.guided import GuidedActor, require_guidable
 from accord.recipes.opposed import OpposedActor
 from accord.recipes.refusal import permitted
 from accord.record import Feedback, Group
+from accord.train.actor import Actor, PromptOrder, Round
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
-from accord.train.rounds import Actor, PromptOrder, Round
 from accord.train.run import Probe, RunResult
 
 Floats = NDArray[np.float64]

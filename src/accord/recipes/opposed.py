@@ -14,10 +14,10 @@ from accord.policy.blend import acting_as_one
 from accord.policy.policy import Policy
 from accord.recipes.answers import sampling_of, share_of_ranks
 from accord.record import Group, Response
+from accord.train.actor import PromptOrder, Round
 from accord.train.collate import OWN, SAMPLER
 from accord.train.config import TrainConfig
 from accord.train.prepare import load_frozen
-from accord.train.rounds import PromptOrder, Round
 
 SHARES = {"xpo": 1.0, "nash_md": 0.125}
 """The reference's share in the opponent: all of it, and the mixture of the paper's best policy."""

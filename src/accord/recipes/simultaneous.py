@@ -21,6 +21,7 @@ from accord.policy.soup import cook
 from accord.recipes.guided import require_guidable
 from accord.recipes.online import rewarded
 from accord.record import Group
+from accord.train.actor import Actor, PromptOrder, Round
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory, write_config
 from accord.train.loop import Update, critic_factor, learning_rate_schedule, make_optimizer, optimise
@@ -29,7 +30,6 @@ from accord.train.metrics import Log, numbers
 from accord.train.prepare import Run, checked
 from accord.train.prepare_rounds import prepare_rounds, with_rollout
 from accord.train.progress import Display
-from accord.train.rounds import Actor, PromptOrder, Round
 
 Acting = Literal["average", "own"]
 

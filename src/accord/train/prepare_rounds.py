@@ -23,11 +23,12 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
+from accord.train.actor import Accompanied, Actor, PromptOrder
 from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_rewards
 from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, resolved
 from accord.train.progress import Display
-from accord.train.rounds import Accompanied, Actor, PromptOrder, Rounds
+from accord.train.rounds import Rounds
 from accord.train.step import Task
 
 _COMPARED = Rollout(n=4, least=1)

@@ -10,8 +10,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -22,10 +20,10 @@ from torch import Tensor
 from accord.errors import DataError, NumericsError
 from accord.objectives.policy_gradient import BoundCredit, should_stop
 from accord.policy.moving import MovingReference
-from accord.policy.policy import Policy
 from accord.record import Encoded, Group, read_groups, write_groups
 from accord.record.adapt import adapt
 from accord.train import distributed
+from accord.train.actor import Actor, PromptOrder, parts_of_pass, rounds_in, steps_a_round
 from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
@@ -45,77 +43,6 @@ ROUND_TENSORS = ("reference", "divergence", "old_value", "old_cost_value")
 
 _OWN = "own_behaviour"
 """What the policy itself gave tokens that it sampled together with others."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """What a round of sampling and scoring gave.
-
-    Attributes:
-        groups: prompts with sampled responses and their scores.
-        notes: numbers about them, for the first step's line of `metrics.jsonl`.
-        state: numbers that the objective finds in its `state` from this round on.
-    """
-
-    groups: list[Group]
-    notes: Mapping[str, float] = field(default_factory=dict)
-    state: Mapping[str, float] = field(default_factory=dict)
-
-
-class Actor(Protocol):
-    """Samples answers and has them scored."""
-
-    def collect(self, policy: Policy, prompts: PromptOrder, number: int) -> Round:
-        """The Groups of a round; the same policy, prompts and number give the same."""
-        ...
-
-    def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
-        """One scored answer to each held-out prompt, with the same random numbers every time."""
-        ...
-
-
-@runtime_checkable
-class Accompanied(Protocol):
-    """What an actor has besides, where other policies take part."""
-
-    @property
-    def others(self) -> tuple[Policy, ...]:
-        """Policies with the same vocabulary, which the objective finds as `teacher`."""
-        ...
-
-    @property
-    def mixes(self) -> bool:
-        """Whether they have a say in what is sampled: `behaviour` is then not what the policy gave its tokens."""
-        ...
-
-
-@dataclass(frozen=True)
-class PromptOrder:
-    """Which prompts a round answers: every epoch goes through all of them in an order of its own.
-
-    Attributes:
-        groups: all prompts.
-        a_round: how many a round takes.
-        seed: of the order.
-    """
-
-    groups: Sequence[Group]
-    a_round: int
-    seed: int
-
-    def of_round(self, number: int) -> list[Group]:
-        """The prompts of a round."""
-        places = range(number * self.a_round, (number + 1) * self.a_round)
-        return [self._at(place) for place in places]
-
-    def further(self, number: int, attempt: int, count: int) -> list[Group]:
-        """Other prompts for a round in which some gave nothing to learn from."""
-        drawn = np.random.default_rng([self.seed, 11, number, attempt]).permutation(len(self.groups))[:count]
-        return [self.groups[index] for index in drawn.tolist()]
-
-    def _at(self, place: int) -> Group:
-        epoch, index = divmod(place, len(self.groups))
-        return self.groups[int(np.random.default_rng([self.seed, epoch]).permutation(len(self.groups))[index])]
 
 
 class Rounds:
@@ -145,14 +72,14 @@ class Rounds:
     ) -> None:
         self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
         self._config, self._kept, self._mixed = config, kept, mixed
-        self._parts = _parts_of_pass(config)
+        self._parts = parts_of_pass(config)
         self._ended = False
         self._notes: dict[str, float] = {}
 
     @property
     def steps_a_round(self) -> int:
         """Optimiser steps that follow one round of sampling."""
-        return _steps_a_round(self._config)
+        return steps_a_round(self._config)
 
     @property
     def rounds(self) -> int:
@@ -319,22 +246,6 @@ class Rounds:
         ]
 
 
-def rounds_in(config: TrainConfig, prompts: int) -> int:
-    """Rounds of a whole run over so many prompts."""
-    if config.steps is not None:
-        return -(-config.steps // _steps_a_round(config))
-    return max(1, int(np.ceil(prompts * config.epochs / config.prompts - 1e-9)))
-
-
-def _steps_a_round(config: TrainConfig) -> int:
-    assert config.passes is not None
-    return config.passes * _parts_of_pass(config)
-
-
-def _parts_of_pass(config: TrainConfig) -> int:
-    return 1 if config.batch_size is None else -(-config.prompts // config.batch_size)
-
-
 def _forward_kl(policy: Tensor, other: Tensor) -> Tensor:
     r"""Of log-softmax `[N,V]`: :math:`KL(\pi\|\pi_\text{ref})` of each distribution, `[N]`."""
     return (policy.exp() * (policy - other)).sum(-1)
@@ -393,8 +304,3 @@ def _of_group(folded: Mapping[str, Tensor | None], b: int, example: Example) -> 
 
 def _longest(encoded: Encoded) -> int:
     return max((len(response.tokens) for response in encoded.responses), default=0)
-
-
-def without_feedback(groups: Sequence[Group]) -> list[Group]:
-    """The bare prompts of Groups, with identifier and ground truth."""
-    return [replace(group, responses=(), feedback=()) for group in groups]
