@@ -101,8 +101,9 @@ def _gold(table: Table, rows: Sequence[Row]) -> str:
     return f"""The rise in gold over the start, with its 95% interval over the held-out prompts, paired prompt by
 prompt; all seeds count together, and answers to prompts about the same thing are one cluster. Few seeds say little
 about other seeds; each seed's own difference stands in the next table, and where an objective has fewer seeds than the
-head of the column says, its cell says so. A row with a flag is the objective told what is known of the data, and is
-trained with that annotator only.
+head of the column says, its cell says so. Columns of different seeds have different starts: compare
+within a column. A row with a flag is the objective told what is known of the data, and is trained with that annotator
+only.
 
 {markdown_table(head, [start, *lines])}"""
 
