@@ -45,6 +45,7 @@ _COMMANDS = (
     ("diffusion", "accord.cli.diffusion:diffusion", "Align diffusion models of points and drawings, and show it."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
     ("world online", "accord.cli.world:online", "Policy-gradient methods on the world, over seeds: a table."),
+    ("world feedback", "accord.cli.world:feedback", "AI feedback by the base: its audit, and what it teaches."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
     ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),

@@ -114,3 +114,18 @@ def constrain(*, seeds: int = 3, out: str = "docs/constrained.md") -> int:
     study(seeds=seeds, out=out, console=screen)
     screen.print(f"page: {out}", soft_wrap=True)
     return 0
+
+
+def feedback(*, seeds: int = 3, out: str = "docs/ai-feedback.md") -> int:
+    """Have the base judge answers, audit it, train on its labels and on gold, and write what the oracle says of each.
+
+    Args:
+        seeds: how many times, each with its own start, prompts and answers.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.feedback_study import study_feedback
+
+    screen = console()
+    study_feedback(seeds=seeds, out=out, console=screen)
+    screen.print(f"AI feedback: {out}", soft_wrap=True)
+    return 0

@@ -84,11 +84,11 @@ def judge_groups(
         mend = "Sample some: accord sample --model M --data PROMPTS --n 2 --out FILE."
         raise DataError("no prompt has two responses to compare", mend=mend)
     with _bar("judging", console, cost) as told:
-        judgements, scores = _compared(judge, groups, pairs, told)
+        judgements, scores = compared(judge, groups, pairs, told)
     temperature = None
     if labelled:
-        temperature = _temperature(judge, labelled, console, cost)
-        judgements = [_cooled(one, temperature) for one in judgements]
+        temperature = labelled_temperature(judge, labelled, console=console, cost=cost)
+        judgements = [cooled(one, temperature) for one in judgements]
     found = audit(pairs, judgements, judge=judge.name, own=own)
     written = judged_groups(
         groups,
@@ -135,8 +135,8 @@ class _Known:
         return self.rows
 
 
-def _compared(
-    judge: Judge, groups: Sequence[Group], pairs: Sequence[Pair], told: Told
+def compared(
+    judge: Judge, groups: Sequence[Group], pairs: Sequence[Pair], told: Told | None = None
 ) -> tuple[list[Judgement], dict[str, list[Row]]]:
     """Judgements of the pairs, and the scores by aspect of a judge that scores."""
     if not isinstance(judge, PointwiseJudge):
@@ -159,8 +159,14 @@ def _pairwise(judge: PairJudge | PointwiseJudge) -> PairJudge:
     return RewardJudge(judge) if isinstance(judge, PointwiseJudge) else judge
 
 
-def _temperature(judge: Judge, labelled: Sequence[Group], console: Console | None, cost: Cost) -> float:
-    """What the judge's log-odds must be divided by so that the labels are most likely."""
+def labelled_temperature(
+    judge: Judge, labelled: Sequence[Group], *, console: Console | None = None, cost: Cost = lambda: None
+) -> float:
+    """What the judge's log-odds must be divided by so that the labels are most likely.
+
+    Raises:
+        DataError: no pair has a label and a judgement.
+    """
     pairs = pairs_in(labelled)
     gold = [gold_of(pair, judge=judge.name) for pair in pairs]
     known = [pair for pair, one in zip(pairs, gold, strict=True) if one not in (None, 0.5)]
@@ -177,7 +183,8 @@ def _temperature(judge: Judge, labelled: Sequence[Group], console: Console | Non
     return fitted_temperature(np.asarray(margins, dtype=np.float64))
 
 
-def _cooled(one: Judgement, temperature: float) -> Judgement:
+def cooled(one: Judgement, temperature: float) -> Judgement:
+    """A judgement with its log-odds divided by a temperature."""
     return one if one.p is None else replace(one, p=tempered(one.p, temperature))
 
 

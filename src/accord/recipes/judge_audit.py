@@ -174,9 +174,16 @@ def concerns(found: JudgeAudit) -> list[str]:
             said.append(f"it is not clearly better than the control {name!r} ({control.accuracy.mean:.0%} right)")
     if found.temperature is not None and found.temperature > 1.5:
         said.append(f"it is too sure of itself: divide its log-odds by {found.temperature:.1f} (--calibrate)")
+    if found.temperature is not None and found.temperature < 1 / 1.5 and not _faultless(found):
+        said.append(f"it is less sure than it is right: divide its log-odds by {found.temperature:.2f} (--calibrate)")
     if found.self_preference is not None and found.self_preference.low > 0:
         said.append(f"it prefers the answers of {found.own} by {found.self_preference.mean:.0%} more than they merit")
     return said
+
+
+def _faultless(found: JudgeAudit) -> bool:
+    """Whether the judge is always right, so that no confidence is too high and a temperature says nothing."""
+    return found.accuracy is not None and found.accuracy.mean == 1.0
 
 
 class _Read:

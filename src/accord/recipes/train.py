@@ -8,6 +8,7 @@ from accord.errors import ConfigError
 from accord.feedback.spec import parse
 from accord.objectives.policy_gradient import METHODS
 from accord.recipes.align import align
+from accord.recipes.judged import train_judged
 from accord.recipes.online import train_online
 from accord.recipes.self_play import train_self_play
 from accord.recipes.teach import train_taught
@@ -19,9 +20,10 @@ from accord.train.run import RunResult
 def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = False) -> RunResult:
     """Train as the settings say, judge the result, and report.
 
-    `reward` trains on the policy's own answers as the rewards score them, `self_play` against the data's answers,
-    `teacher` on what a teacher says (with `distill` only where `own_answers` asks for the policy's own answers, for any
-    other objective on texts that the teacher writes), anything else on the data's own feedback.
+    `reward` trains on the policy's own answers as the rewards score them, `judge` as a judge compares them, `self_play`
+    against the data's answers, `teacher` on what a teacher says (with `distill` only where `own_answers` asks for the
+    policy's own answers, for any other objective on texts that the teacher writes), anything else on the data's own
+    feedback.
 
     Args:
         config: the settings.
@@ -35,6 +37,7 @@ def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = 
     taught = config.teacher is not None and (config.objective != "distill" or config.own_answers > 0)
     asked = {
         "--reward": bool(config.reward),
+        "--judge": config.judge is not None,
         "--self-play": config.self_play,
         "--teacher": taught,
     }
@@ -43,6 +46,8 @@ def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = 
         raise ConfigError(f"cannot be combined with {several[0]}", where=several[1], mend="Leave one of them out.")
     if config.guide is not None and not config.reward:
         raise ConfigError("has no effect without rewards", where="--guide", mend="Add --reward.")
+    if config.judge is not None:
+        return train_judged(config, console=console, fresh=fresh)
     if config.reward or config.objective in METHODS:
         return train_online(config, parse(config.reward), console=console, fresh=fresh)
     if config.self_play:

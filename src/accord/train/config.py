@@ -72,6 +72,10 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         sample_tokens: longest sampled answer in tokens.
         reward: what scores sampled answers; given, training goes in rounds of sampling and scoring, and `data` holds
             prompts. A name with settings (`numeric:tolerance=0.01`), `model:DIRECTORY`, `module:function`, or a URL.
+        judge: who compares sampled answers, in place of `reward`: a model's directory or hub id, `http://host/v1#model`,
+            `module:function`, `reward:SPEC`, or `self` for the policy as it is in that round.
+        judge_template: how a judge is asked: the name of a template, or a file of your own.
+        principles: file of principles that a judge goes by.
         n: answers sampled to each prompt; default by method.
         prompts: prompts a round.
         passes: how often a round's answers are trained on; default by method, mostly once.
@@ -149,6 +153,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     samples: int = 8
     sample_tokens: int = 128
     reward: tuple[str, ...] = ()
+    judge: str | None = None
+    judge_template: str = "plain"
+    principles: str | None = None
     n: int | None = None
     prompts: int = 32
     passes: int | None = None
@@ -188,6 +195,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise ConfigError("no training data", where="--data", mend="Name a file, a directory or a hub id.")
         if self.lora_dropout and not self.lora_r:
             raise ConfigError("has no effect without adapters", where="--lora-dropout", mend="Add --lora-r 16.")
+        if self.judge is None and (self.principles is not None or self.judge_template != "plain"):
+            flag = "--judge-template" if self.principles is None else "--principles"
+            raise ConfigError("has no effect without a judge", where=flag, mend="Add --judge.")
         if self.patience and not self.eval_every:
             raise ConfigError("has no effect without measurements", where="--patience", mend="Add --eval-every 10.")
 
