@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 import psutil
 
-from accord.errors import AccordError
+from accord.errors import AccordError, Interrupted
 from accord.feedback.reward_model import RewardModel
 from accord.policy.policy import Policy
 from accord.recipes.comparison_entries import CONDITIONS, ConditionName, Entry
@@ -199,7 +199,7 @@ def _child(pipe: Connection, work: Callable[[Job], Any], job: Job) -> None:
     try:
         with one_thread():
             pipe.send((True, work(job)))
-    except AccordError as error:
+    except (AccordError, Interrupted) as error:
         pipe.send((False, str(error)))
     except Exception:
         traceback.print_exc()
