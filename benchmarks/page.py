@@ -154,6 +154,10 @@ def render(records: Records, results: Path) -> str:
         ]
         if rows:
             parts.append(f"## {title}\n\n`.venv-bench/bin/python -m benchmarks {command}`\n\n{table(header, rows)}\n")
+    notes = [f"* {cell.key}: {records[cell.key].note}" for cell, _ in measured if records[cell.key].note]
+    parts.append("\n".join(["**Notes.**\n", *notes, ""]) if notes else "")
+    missing = [f"`{cell.key}`" for cell in CELLS if cell.key not in records]
+    parts.append(f"**Not measured.** {', '.join(missing)}.\n" if missing else "")
     parts += [_alone(results / f"{name}.txt", name, title, caption) for name, title, caption in ALONE]
     return "\n".join([*(part for part in parts if part), TAIL])
 

@@ -44,11 +44,13 @@ class Record(msgspec.Struct, frozen=True):
         machine: where.
         cell: its model, objective, hyperparameters, shape and steps.
         rounds: of measurement.
+        note: what a reader of these figures must know.
     """
 
     machine: str
     cell: dict[str, Any]
     rounds: list[Round]
+    note: str = ""
 
 
 Records = dict[str, Record]
