@@ -116,6 +116,10 @@ def random_tensors(needs: Sequence[str], *, groups: int = 4, responses: int = 3,
     every["annotator"] = shares / shares.sum(1, keepdim=True)
     every["cost"] = (2.0 * uniform(groups, responses) - 1.0) * scored
     every["own_sample"] = (uniform(groups, responses) < 0.5).double()
+    every |= {name: 2.0 * uniform(groups, responses, tokens) - 1.0 for name in ("value", "target_q")}
+    every |= {name: 2.0 * uniform(groups, responses, tokens) - 1.0 for name in ("first_q", "second_q")}
+    every |= {f"{name}_q_logprob": -3.0 * uniform(groups, responses, tokens) for name in ("first", "second")}
+    every["next_value"] = uniform(groups, responses).round()
     every["collision"] = -2.0 * uniform(groups, responses, tokens) * mask
     return {name: every[name] for name in needs if name != "state"}
 

@@ -32,6 +32,7 @@ EXTRA: list[tuple[str, dict[str, Any]]] = [
     ("simpo", {"alpha": -0.3, "link": "hinge"}),
     ("kto", {"desirable_weight": 1.3, "undesirable_weight": 0.7}),
     ("apo_unpaired", {"desirable_weight": 1.3, "undesirable_weight": 0.7}),
+    ("ilql", {"expectile": 0.9, "cql": 0.0}),
     ("bradley_terry", {"margin": 0.2, "centre": 0.01}),
     ("bradley_terry", {"centre": 0.01, "average": "prompts"}),
 ]
@@ -73,7 +74,8 @@ DIFFERENTIABLE = [case for case in CASES if case not in DETACHED]
 # Tensors of every two responses.
 OF_PAIRS = ("prefer", "annotator", "named_prefer")
 # What models give.
-FROM_MODELS = ("policy", "reference", "reward", "collision", "named_rewards", "step_reward")
+FROM_MODELS: tuple[str, ...] = ("policy", "reference", "reward", "collision", "named_rewards", "step_reward", "value")
+FROM_MODELS += ("target_q", "first_q", "second_q", "first_q_logprob", "second_q_logprob")
 # Tensors whose last dimension is a named value of a response.
 OF_VALUES = ("named_rewards", "ratings", "rated")
 

@@ -19,8 +19,8 @@ PREFER = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]], dtype=torch.float64)
 FIRST = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
 
 
-def batch(name: str, random_batch: Callable[..., Any]) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = random_batch(signature_of(OBJECTIVES[name]).needs)
+def batch(name: str, random_batch: Callable[..., Any]) -> dict[str, Any]:
+    found: dict[str, Any] = random_batch(signature_of(OBJECTIVES[name]).needs)
     return found
 
 

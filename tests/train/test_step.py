@@ -137,7 +137,12 @@ def test_the_loop_hands_state_to_the_next_step(make_task: MakeTask) -> None:
     optimizer = make_optimizer(task.policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
     used, left = [], []
     for update in optimise(
-        task, enumerate([examples] * 3), optimizer, learning_rate=lambda _: 1e-3, max_grad_norm=0.0, micro_batch_tokens=300
+        task,
+        enumerate([examples] * 3),
+        optimizer,
+        learning_rate=lambda _: 1e-3,
+        max_grad_norm=0.0,
+        micro_batch_tokens=300,
     ):
         total, count = update.result.metrics["multiplier"]
         used.append(total / count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from rich.console import Console
 from rich.text import Text
@@ -28,6 +29,7 @@ def sample(
     stop: Several = (),
     max_tokens: int = 128,
     seed: int = 0,
+    ilql_beta: float | None = None,
     check: Switch = False,
     out: str | None = None,
     dtype: Dtype = "fp32",
@@ -50,6 +52,7 @@ def sample(
         stop: texts that end an answer, which keeps them.
         max_tokens: longest answer in tokens.
         seed: the same seed draws the same answers.
+        ilql_beta: for a model of accord train ilql, how much a token's worth counts beside what the model would say.
         check: score the answers with the trainer as well, and say how far its log-probabilities are.
         out: write Groups to this JSONL file instead of showing the answers.
         dtype: compute precision.
@@ -59,6 +62,11 @@ def sample(
     """
     if n < 1 or (limit is not None and limit < 1):
         raise ConfigError("must be 1 or more", where="--n" if n < 1 else "--limit")
+    if ilql_beta is not None and not 0 <= ilql_beta < float("inf"):
+        raise ConfigError(f"{ilql_beta} is out of range", where="--ilql-beta", mend="Give 0 or more.")
+    if check and ilql_beta is not None:
+        mend = "Leave one of them out: the trainer's log-probabilities are those of the model alone."
+        raise ConfigError("cannot be combined with --ilql-beta", where="--check", mend=mend)
     if check and (top_p < 1 or top_k is not None):
         raise ConfigError(
             "cannot be combined with --top-p or --top-k",
@@ -70,13 +78,15 @@ def sample(
     sampling = Sampling(temperature=temperature, top_p=top_p, top_k=top_k, stop=stop, max_tokens=max_tokens, seed=seed)
     groups = prompts_of(prompts, data, columns, command="sample")[:limit]
 
+    from accord.policy.action_values import decoding_by_worth
     from accord.policy.load import load_policy
     from accord.rollout import progress_bar, rollout, sampler_gap
 
     policy = load_policy(model, dtype=dtype, device=device, chat=chat, trust_remote_code=trust_remote_code)
     policy.version = policy.fingerprint()
     screen = console()
-    with progress_bar("sampling", screen) as progress:
+    decoding = nullcontext() if ilql_beta is None else decoding_by_worth(policy, beta=ilql_beta)
+    with decoding, progress_bar("sampling", screen) as progress:
         answered = rollout(policy, groups, n=n, sampling=sampling, progress=progress)
     if out is None:
         _show(answered, screen)

@@ -43,7 +43,7 @@ def distill(
         divergence: `forward_kl`, `reverse_kl` or `jsd` (generalised Jensen-Shannon).
         mix: the teacher's share in the mixture of `jsd` (lambda), above 0 and below 1.
         temperature: divides both models' logits, above 0; higher shows more of what the teacher thinks unlikely.
-        scale: `hinton` multiplies by the square of the temperature, so that gradients at different temperatures compare.
+        scale: `hinton` multiplies by the squared temperature, so that gradients at different temperatures compare.
 
     Returns:
         one term a response token.

@@ -29,6 +29,7 @@ from accord.objectives.f_dpo import f_dpo
 from accord.objectives.gpo import gpo
 from accord.objectives.group_dpo import group_dpo
 from accord.objectives.hyperparameters import Range
+from accord.objectives.ilql import ilql
 from accord.objectives.inverse_constraint import inverse_constraint
 from accord.objectives.ipo import ipo
 from accord.objectives.kto import kto
@@ -98,6 +99,8 @@ _ALL: tuple[Objective, ...] = (
     plackett_luce,
     soft_listwise,
     lipo,
+    # Offline reinforcement learning.
+    ilql,
     # Reward models.
     bradley_terry,
     cost_model,

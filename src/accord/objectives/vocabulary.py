@@ -21,8 +21,8 @@ from accord.objectives.terms import Terms
 VOCABULARY: Mapping[str, str] = MappingProxyType(
     {
         "policy": "[B,n,T] log-probability of each response token under the policy, with gradient; 0 where mask is 0",
-        "reference": "[B,n,T] the same under the reference, without gradient: the starting weights, unless it is set to "
-        "follow the policy",
+        "reference": "[B,n,T] the same under the reference, without gradient: the starting weights, unless it is set "
+        "to follow the policy",
         "mask": "[B,n,T] 1.0 on trained response tokens (end-of-sequence included), 0.0 on context and padding",
         "prefer": "[B,n,n] weight that response i is preferred to response j; the diagonal is 0",
         "label": "[B,n] signed weight: positive desirable, negative undesirable, 0 not labelled",
@@ -51,9 +51,18 @@ VOCABULARY: Mapping[str, str] = MappingProxyType(
         "collision": "[B,n,T] log of the sum of squared probabilities of the policy's distribution at each response "
         "token, that two draws from it agree; without gradient",
         "advantage": "[B,n,T] how much better each token did than expected, from the credit of the round",
-        "value": "[B,n,T] the critic's estimate of the return before each token, with gradient",
+        "value": "[B,n,T] the estimate of the return before each token, by the critic or by the V head beside Q heads, "
+        "with gradient",
         "old_value": "[B,n,T] the same before the updates of the round, without gradient",
         "returns": "[B,n,T] the value's target, from the credit of the round",
+        "next_value": "[B,n] value of the state after the response, where the episode goes on there, without gradient; "
+        "0 where it ends",
+        "first_q": "[B,n,T] what each response token is worth by the first of two Q heads, with gradient",
+        "second_q": "[B,n,T] the same by the second",
+        "target_q": "[B,n,T] the lesser of what each token is worth by the two heads' targets, without gradient",
+        "first_q_logprob": "[B,n,T] log-softmax of the first Q head over the vocabulary at each response token, with "
+        "gradient",
+        "second_q_logprob": "[B,n,T] the same of the second",
         "cost": "[B,n] the score named `cost` of each response; 0 where none is given",
         "cost_value": "[B,n,T] the critic's estimate of the cost to come, with gradient",
         "old_cost_value": "[B,n,T] the same before the updates of the round, without gradient",

@@ -145,7 +145,7 @@ def classifier_task(source: str) -> Task | None:
 
 
 def _config(source: str) -> dict[str, Any]:
-    path = _file(source, "config.json")
+    path = model_file(source, "config.json")
     config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
     return config
 
@@ -154,14 +154,14 @@ def _last_layer(source: str) -> dict[str, Tensor]:
     """Weight and bias of the last layer, from whichever file of the weights has them."""
     from safetensors import safe_open
 
-    index = _file(source, _INDEX)
+    index = model_file(source, _INDEX)
     files = {_WEIGHTS}
     if index is not None:
         placed: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         files = {file for name, file in placed.items() if _is_head(name)}
     parts: dict[str, Tensor] = {}
     for file in sorted(files):
-        path = _file(source, file)
+        path = model_file(source, file)
         if path is not None:
             with safe_open(path, framework="pt") as tensors:
                 for name in filter(_is_head, tensors.keys()):
@@ -174,7 +174,7 @@ def _is_head(name: str) -> bool:
     return module in _HEADS and part in ("weight", "bias")
 
 
-def _file(source: str, name: str) -> Path | None:
+def model_file(source: str, name: str) -> Path | None:
     """A file of a model directory or, through the local cache, of the hub; `None` if it has none of that name."""
     if Path(source).is_dir():
         path = Path(source) / name

@@ -107,8 +107,15 @@ def token_logprobs(model: nn.Module, rows: Rows, finish: Finish, *, temperature:
     """
     if not len(rows.target):
         return torch.zeros_like(rows.mask)
+    return token_logprobs_and_states(model, rows, finish, temperature=temperature)[0]
+
+
+def token_logprobs_and_states(
+    model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What `token_logprobs` gives, and the states `[N,H]` from which the trained tokens are predicted."""
     states, head = _predicting(model, rows)
-    return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature))
+    return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature)), states
 
 
 def token_logprobs_and_collisions(

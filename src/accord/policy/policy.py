@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from accord.errors import ModelError
+from accord.policy.action_values import ActionValues
 from accord.policy.chat import Renderer
 from accord.policy.classifiers import tokenizer_of_classifier
 from accord.policy.divergences import Measure, Side, token_divergences
@@ -48,6 +50,7 @@ class Policy:
         dtype: bf16 computes under autocast; what is trained stays in float32.
         finish: what the model does to its LM head's output.
         reward_head: for reward models, of whole responses or of their steps.
+        action_values: heads that say what each token is worth, for offline reinforcement learning.
         engine: how batches are laid out.
         skeleton: the policy without weights, in the first process where they are sharded.
     """
@@ -59,6 +62,7 @@ class Policy:
     dtype: Dtype
     finish: Finish
     reward_head: Head | None = None
+    action_values: ActionValues | None = None
     engine: Engine = PADDED
     version: str = "start"
     skeleton: Policy | None = field(default=None, repr=False)
@@ -129,6 +133,15 @@ class Policy:
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             return token_logprobs_and_collisions(self.model, rows, self.finish, temperature=temperature)
+
+    def estimates(self, batch: Sequence[Encoded] | Rows) -> dict[str, Tensor]:
+        """`logprobs` as `policy`, and from the same pass what the heads of action values say, `[B,n,T]` each."""
+        if self.action_values is None:
+            mend = "Train one with `accord train ilql`."
+            raise ModelError("has no heads of action values", where=self.source, mend=mend)
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return self.action_values.estimates(self.model, rows, self.finish)
 
     def divergences(
         self, batch: Sequence[Encoded] | Rows, other: Policy | OwnPast, measure: Measure, *, temperature: float = 1.0
@@ -210,12 +223,12 @@ class Policy:
         named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         if self.reward_head is not None:
             named |= {f"reward_head.{name}": p for name, p in self.reward_head.named_parameters()}
-        return named
+        return named if self.action_values is None else named | self.action_values.trainable()
 
     def parameter_count(self) -> int:
-        """All parameters, tied ones once, the reward head included."""
-        head = self.reward_head.parameters() if self.reward_head is not None else ()
-        return sum(p.numel() for p in (*self.model.parameters(), *head))
+        """All parameters, tied ones once, the heads included."""
+        heads = [head.parameters() for head in (self.reward_head, self.action_values) if head is not None]
+        return sum(p.numel() for p in chain(self.model.parameters(), *heads))
 
     def fingerprint(self) -> str:
         """Content hash of the starting weights and compute dtype; taken once, before training."""
@@ -241,9 +254,9 @@ class Policy:
     def save(self, directory: str | Path) -> None:
         """Write a directory that plain transformers loads: safetensors, tokenizer, chat template, generation settings.
 
-        Adapters are merged into the weights. A reward model is written as a classifier, of sequences or of tokens, with
-        a tokenizer whose pad token no response ends with. The first process writes; where the weights are sharded,
-        every process must call.
+        Adapters are merged into the weights. Heads of action values stand in a file beside them. A reward model
+        is written as a classifier, of sequences or of tokens, with a tokenizer whose pad token no response ends with.
+        The first process writes; where the weights are sharded, every process must call.
         """
         whole = self.whole()
         if whole is None:
@@ -260,6 +273,8 @@ class Policy:
         else:
             _with_stop_tokens(model, self.renderer)
             model.save_pretrained(directory, safe_serialization=True)
+        if self.action_values is not None:
+            self.action_values.save(directory)
         tokenizer.save_pretrained(directory)
 
 

@@ -130,7 +130,7 @@ def _estimate(name: str, groups: Sequence[Group]) -> Estimate:
 
 def _role(part: Part) -> str:
     """What the table says of a part that is not simply a reward of weight 1."""
-    said = [] if part.role == "reward" else [part.role]
+    said: list[str] = [] if part.role == "reward" else [part.role]
     said += [] if part.weight == 1 else [f"× {part.weight:g}"]
     return f" ({' '.join(said)})" if said else ""
 

@@ -24,7 +24,8 @@ class Example:
 
     `mismatched` holds this Group's prompt with another Group's responses (KTO's reference point). `given` holds what
     was computed of each response token beforehand, by its name in the vocabulary, `[n,T]`: the advantages of an online
-    round, and the log-probs that go with them. `kept` is a text beside it that is to stay likely (PPO-ptx).
+    round, and the log-probs that go with them. `kept` is a text beside it that is to stay likely (PPO-ptx). `following`
+    is the state that follows each response, `None` after the last of an episode.
     """
 
     group: Group
@@ -32,6 +33,7 @@ class Example:
     mismatched: Encoded | None = None
     given: Mapping[str, Tensor] = field(default_factory=dict)
     kept: Encoded | None = None
+    following: tuple[Encoded | None, ...] = ()
 
     @property
     def rows(self) -> int:

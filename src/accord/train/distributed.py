@@ -67,6 +67,7 @@ def _not_sharded(config: TrainConfig) -> str | None:
         "a teacher (--teacher)": config.teacher is not None,
         "a moving reference (--reference-every)": bool(config.reference_every),
     }
+    obstacles["offline reinforcement learning (ilql)"] = config.objective == "ilql"
     return next((name for name, there in obstacles.items() if there), None)
 
 

@@ -18,6 +18,7 @@ from accord.objectives import resolve
 from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
+from accord.policy.action_values import POLYAK, ActionValues
 from accord.policy.blend import require_same_vocabulary
 from accord.policy.budget import within_budget
 from accord.policy.engine.precision import bf16_gain
@@ -37,6 +38,7 @@ from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_held_out
 from accord.train.measure_reward_model import measure_reward_model
 from accord.train.memory import estimate_memory, require_memory
+from accord.train.next_states import with_next_states
 from accord.train.plan import micro_batches, plan_steps
 from accord.train.progress import Display
 from accord.train.source import Planned, Source
@@ -126,12 +128,20 @@ def prepare_run(
     head = reward_head(policy, needs, data.groups)
     if head is not None:
         attach_head(policy, head)
+    if "target_q" in needs:
+        polyak = config.hyper.get("polyak", POLYAK)
+        heads = ActionValues.on(policy.model, policy.source, polyak=polyak, seed=config.seed)
+        policy.action_values = heads.to(policy.device)
     mismatch = "mismatched_kl" in needs
     aside = held_out_data.encoded if held_out_data else []
     examples = make_examples(data.groups, data.encoded, mismatch=mismatch, others=aside)
     held_out = (
         make_examples(held_out_data.groups, aside, mismatch=mismatch, others=data.encoded) if held_out_data else []
     )
+    if "next_value" in needs:
+        examples, held_out = (
+            with_next_states(part, policy, max_length=config.max_length) for part in (examples, held_out)
+        )
     plan = plan_steps(
         [example.tokens for example in examples],
         seed=config.seed,
@@ -375,5 +385,7 @@ def _fingerprint(policy: Policy, examples: Sequence[Example], plan: list[list[in
     digest.update(data_fingerprint(example.encoded for example in examples).encode())
     for example in examples:
         digest.update(msgspec.json.encode(example.group.feedback))
+        if any(example.following):
+            digest.update(msgspec.json.encode(example.following))
     digest.update(msgspec.json.encode(plan))
     return digest.hexdigest()

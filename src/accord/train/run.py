@@ -14,10 +14,10 @@ import torch
 from rich.console import Console
 
 from accord.errors import ConfigError, Interrupted
-from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy, training_mode
 from accord.record import Group
 from accord.train import checkpoint, distributed
+from accord.train.actor import Actor
 from accord.train.alarms import Guard
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory, write_config
@@ -29,7 +29,6 @@ from accord.train.natural import trust_region_of
 from accord.train.prepare import Run, check_first_step, checked, compute_reference, prepare_run
 from accord.train.prepare_rounds import prepare_rounds
 from accord.train.progress import Display
-from accord.train.rounds import Actor
 from accord.train.stop import StopRequest
 
 Probe = Callable[[Policy, int], dict[str, float]]
@@ -113,8 +112,8 @@ class _Session:
         self.stop = StopRequest()
         self.config, self.policy = run.config, run.task.policy
         self.parameters = run.task.trainable()
-        self.moving = run.task.reference if isinstance(run.task.reference, MovingReference) else None
-        self.kept = self.parameters | (self.moving.named() if self.moving is not None else {})
+        self.moving = run.task.moving
+        self.kept = self.parameters | {name: p for one in self.moving for name, p in one.named().items()}
         self.optimizer = make_optimizer(
             self.parameters,
             weight_decay=run.config.weight_decay,
@@ -138,8 +137,8 @@ class _Session:
             # Until here a signal ends the process at once: nothing would be lost.
             with self.stop, self.display.bar("training", total, done=first) as bar:
                 for update in self._updates(first):
-                    if self.moving is not None:
-                        self.moving.follow(update.step)
+                    for one in self.moving:
+                        one.follow(update.step)
                     line = self._line(update)
                     if log is not None:
                         log.write(line)

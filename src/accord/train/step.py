@@ -20,6 +20,7 @@ from accord.objectives.monitors import monitors
 from accord.objectives.primitives import pairwise, seq_log_ratio, seq_sum
 from accord.objectives.terms import Terms
 from accord.objectives.vocabulary import signature_of
+from accord.policy.action_values import ACTION_VALUES, ActionValues
 from accord.policy.critic import VALUES, Critic
 from accord.policy.divergences import Measure
 from accord.policy.heads import OUTPUTS, RewardHead
@@ -31,6 +32,7 @@ from accord.policy.sharding import is_sharded
 from accord.train import distributed
 from accord.train.annotators import annotator_tensor
 from accord.train.collate import Example, feedback_tensors, given_tensors
+from accord.train.next_states import next_values
 from accord.train.plan import micro_batches
 from accord.train.values import value_tensors
 
@@ -80,6 +82,15 @@ class Task:
     def trainable(self) -> dict[str, nn.Parameter]:
         """The parameters that training changes: the policy's, and the critic's if there is one."""
         return self.policy.trainable() | (self.critic.trainable() if self.critic is not None else {})
+
+    @property
+    def moving(self) -> tuple[MovingReference | ActionValues, ...]:
+        """What follows the trained weights, after each step."""
+        return tuple(
+            one
+            for one in (self.reference, self.policy.action_values)
+            if isinstance(one, MovingReference | ActionValues)
+        )
 
     def terms(self, tensors: Mapping[str, Tensor]) -> Terms:
         """The objective's terms on the tensors of one micro-batch."""
@@ -224,7 +235,9 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Any]:
     """The tensors the objective names, and those that monitors can use."""
     examples, rows = batch
     named: dict[str, Any] = {**data_tensors(task, batch)}
-    if "entropy" in task.needs:
+    if any(name in task.needs for name in ACTION_VALUES):
+        named |= task.policy.estimates(rows)
+    elif "entropy" in task.needs:
         named["policy"], named["entropy"] = task.policy.logprobs_and_entropies(rows, temperature=task.temperature)
     elif "collision" in task.needs:
         named["policy"], named["collision"] = task.policy.logprobs_and_collisions(rows, temperature=task.temperature)
@@ -232,9 +245,11 @@ def _tensors(task: Task, batch: Batch) -> dict[str, Any]:
         named["policy"] = task.policy.logprobs(rows, temperature=task.temperature)
     if any(name in task.needs for name in OUTPUTS):
         named |= task.policy.head_outputs(rows)
-    if any(name in task.needs for name in VALUES):
+    if any(name in task.needs for name in VALUES if name not in named):
         assert task.critic is not None
         named |= task.critic.values(rows)
+    if "next_value" in task.needs:
+        named["next_value"] = next_values(task.policy, examples, rows.valid)
     if "pretrain" in task.needs:
         named["pretrain"] = task.policy.logprobs(_kept_rows(task, examples))
     if "teacher" in task.needs:
@@ -273,8 +288,8 @@ def _denominators(task: Task, batches: Sequence[Batch], shared: dict[str, Tensor
     with torch.no_grad():
         for batch in batches:
             rows = batch[1]
-            of_tokens = ("policy", "reference", "entropy", "collision", "step_reward", *VALUES)
-            zeros = dict.fromkeys(of_tokens, rows.mask) | {"reward": rows.valid}
+            of_tokens = ("policy", "reference", "entropy", "collision", "step_reward", *VALUES, *ACTION_VALUES)
+            zeros = dict.fromkeys(of_tokens, rows.mask) | dict.fromkeys(("reward", "next_value"), rows.valid)
             if "named_rewards" in task.needs:
                 zeros["named_rewards"] = rows.valid.unsqueeze(-1).expand(-1, -1, len(task.values))
             model_outputs: dict[str, Any] = {name: torch.zeros_like(like) for name, like in zeros.items()}

@@ -14,6 +14,7 @@ from accord.data.formats import (
     ranked,
     safe_rlhf,
     steps,
+    transitions,
     ultrafeedback,
 )
 from accord.data.formats.base import Format, Item, each
@@ -88,6 +89,7 @@ FORMATS: tuple[Format, ...] = (
     Format(
         "Math-Shepherd", ("input", "label"), each(steps.tagged), steps.is_tagged, f"steps end with {steps.STEP_TAG}"
     ),
+    Format("transitions", ("state", "action", "reward"), each(transitions.read)),
     Format("labelled completions", ("prompt", "completion", "label"), each(demonstrations.labelled("completion"))),
     Format("labelled responses", ("prompt", "response", "label"), each(demonstrations.labelled("response"))),
     Format("OpenAssistant messages", ("message_id", "parent_id", "text", "role"), openassistant.read_messages),
