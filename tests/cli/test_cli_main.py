@@ -92,7 +92,7 @@ def test_debug_is_taken_from_anywhere_but_after_the_delimiter() -> None:
     [
         (["trian"], 'Unknown command "trian". Did you mean "train"?'),
         (["--versoin"], "Unknown option '--versoin'"),
-        (["train", "dpp"], "no objective is named 'dpp'. Did you mean 'dpo'?"),
+        (["train", "ddpoo"], "no objective is named 'ddpoo'. Did you mean 'dpo'?"),
         (["train", "dpo", "--stepz", "3"], "Unknown option: --stepz. Did you mean --steps?"),
         (["train", "dpo", "--steps", "many"], 'Invalid value for --steps: unable to convert "many" into int'),
         (["train", "dpo", "--schedule", "cosin"], 'Did you mean "cosine"?'),

@@ -24,7 +24,8 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainConfig, bool]]:
     """Let `accord train` record what it would run instead of running it."""
     seen: list[tuple[TrainConfig, bool]] = []
 
-    def execute(config: TrainConfig, *, fresh: bool) -> int:
+    def execute(config: TrainConfig, *, fresh: bool, parts: int | None) -> int:
+        assert parts is None
         seen.append((config, fresh))
         return 0
 
