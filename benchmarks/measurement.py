@@ -140,7 +140,8 @@ def measure(job: Job) -> Seen:
     root = Path(__file__).parents[1]
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{job.library} failed on {job.objective}:\n{(done.stdout + done.stderr)[-3000:]}")
+        what = f"{job.library} ended with {done.returncode} on {job.objective}"
+        raise RuntimeError(f"{what}:\n{(done.stdout + done.stderr)[-3000:]}")
     return msgspec.json.decode(paths["seen"].read_bytes(), type=Seen)
 
 
