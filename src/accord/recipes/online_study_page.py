@@ -34,15 +34,19 @@ def write_page(path: Path, outcomes: Sequence[Outcome], points: Sequence[Point],
         parts.append(f"## {title}\n\n{text}\n\n{rows}\n")
     if points:
         draw_curve(points, path.with_name(f"{path.stem}-curve.svg"))
-        parts.append(_CURVE.format(figure=f"{path.stem}-curve.svg", table=_curve_table(points), seeds=seeds))
+        parts.append(
+            _CURVE.format(
+                figure=f"{path.stem}-curve.svg", table=_curve_table(points), seeds=len({p.seed for p in points})
+            )
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts), encoding="utf-8")
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
     lines = [
-        "| method | before | after | difference | by seed | KL | tokens | seconds |",
-        "| --- | ---: | ---: | --- | --- | ---: | ---: | ---: |",
+        "| method | seeds | before | after | difference | by seed | KL | tokens | seconds |",
+        "| --- | ---: | ---: | ---: | --- | --- | ---: | ---: | ---: |",
     ]
     by_method: dict[str, list[Outcome]] = {}
     for one in outcomes:
@@ -52,7 +56,8 @@ def _table(outcomes: Sequence[Outcome]) -> str:
         difference = comparison.difference
         each = sorted(fmean(one.after) - fmean(one.before) for one in of_method)
         lines.append(
-            f"| `{of_method[0].method}` | {comparison.before.mean:.3f} | {comparison.after.mean:.3f} | "
+            f"| `{of_method[0].method}` | {len(of_method)} | {comparison.before.mean:.3f} | "
+            f"{comparison.after.mean:.3f} | "
             f"{difference.mean:+.3f} ({difference.low:+.3f} to {difference.high:+.3f}) | "
             f"{each[0]:+.3f} to {each[-1]:+.3f} | "
             f"{fmean(one.kl for one in of_method):.2f} | {fmean(one.length for one in of_method):.1f} | "
@@ -77,7 +82,17 @@ def _curve_table(points: Sequence[Point]) -> str:
         here = [point for point in points if point.step == step]
         means = (fmean(getattr(point, name) for point in here) for name in ("kl", "proxy", "gold"))
         lines.append(f"| {step} | " + " | ".join(f"{value:.3f}" for value in means) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _turn(points)])
+
+
+def _turn(points: Sequence[Point]) -> str:
+    """Where gold turned, if it did."""
+    steps = sorted({point.step for point in points})
+    gold = {step: fmean(point.gold for point in points if point.step == step) for step in steps}
+    best = max(steps, key=gold.__getitem__)
+    if best == steps[-1]:
+        return "Gold was still rising at the end: over-optimisation did not set in within these steps."
+    return f"Gold was highest after {best} steps, {gold[best]:.3f}, and ended at {gold[steps[-1]]:.3f}."
 
 
 def draw_curve(points: Sequence[Point], path: Path) -> None:
