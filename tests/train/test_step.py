@@ -14,7 +14,7 @@ from accord.objectives import OBJECTIVES, signature_of
 from accord.objectives.terms import Terms
 from accord.record import Feedback, Group, Preference, Response
 from accord.testing import demonstrations, labelled_groups, preference_groups
-from accord.train.collate import Example, make_examples
+from accord.train.collate import SAMPLER, Example, make_examples
 from accord.train.loop import learning_rate_schedule, make_optimizer, optimise
 from accord.train.step import Task, run_step
 
@@ -38,6 +38,12 @@ def judged_groups(count: int, scores: tuple[float, float] = (0.7, 0.2)) -> list[
     ]
 
 
+def against_a_mixture(group: Group) -> Group:
+    """The Group with its second response sampled by another than the policy."""
+    own, other = group.responses
+    return replace(group, responses=(own, replace(other, meta={SAMPLER: "mixture"})))
+
+
 # What the step does depends on the tensors that an objective names; one stands for all that name the same.
 ONE_OF_EACH_NEED = {signature_of(OBJECTIVES[name]).needs: name for name in reversed([*OBJECTIVES])}.values()
 GROUPS = {name: judged_groups(9) for name in OBJECTIVES}
@@ -47,6 +53,8 @@ GROUPS |= {
     "apo_unpaired": labelled_groups(9),
     "bco": labelled_groups(9),
     "aot_unpaired": labelled_groups(9),
+    "inverse_constraint": labelled_groups(9),
+    "nash_md": [against_a_mixture(group) for group in judged_groups(9)],
     # With a clear difference in reward, so that there is something to learn.
     "cost_dpo": judged_groups(9, scores=(6.0, 0.0)),
 }
