@@ -1,5 +1,6 @@
-"""The study of offline reinforcement learning: its town, its exact chances, and the page that is in the documentation."""
+"""The study of offline reinforcement learning: its town, its exact chances, and the page in the documentation."""
 
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ def test_who_knows_the_way_arrives_when_the_way_is_short_enough() -> None:
 def test_walks_go_on_until_they_arrive() -> None:
     rows = list(logs(Scale(walks=50), seed=0))
     assert rows == list(logs(Scale(walks=50), seed=0))
-    for row, after in zip(rows, rows[1:], strict=False):
+    for row, after in itertools.pairwise(rows):
         assert row["done"] == (row["next_state"] == text_of(GOAL)) == (row["reward"] == 1.0)
         if row["done"]:
             assert after["state"] != text_of(GOAL)

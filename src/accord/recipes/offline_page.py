@@ -71,8 +71,9 @@ def _wrapped(text: str) -> str:
 _LIMITS = """\
 Cloning is as good as the logs, whoever walked. The Q heads join steps of different walks into a way that hardly anyone
 took. What this does not show: free text. There a reward has to find its way back through every token of an answer, one
-update of the targets after the other, and a larger `--polyak` and many more steps are needed. In one trial on the embedded
-world, a hundred steps on 1,600 answers that the oracle had scored, decoding by worth was no better than the clone."""
+update of the targets after the other, and a larger `--polyak` and many more steps are needed. In one trial on the
+embedded world, a hundred steps on 1,600 answers that the oracle had scored, decoding by worth was no better than the
+clone."""
 
 _GUIDE = r"""
 # Offline reinforcement learning
