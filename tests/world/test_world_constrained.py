@@ -10,7 +10,8 @@ from msgspec.structs import replace
 
 from accord.errors import ConfigError, DataError
 from accord.policy.load import load_policy
-from accord.recipes.constrained_study import Plan, separation, study
+from accord.recipes.constrained_run import Plan
+from accord.recipes.constrained_study import separation, study
 from accord.recipes.constrained_task import (
     HELPFUL,
     LAWFUL,

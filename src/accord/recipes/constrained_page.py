@@ -40,7 +40,6 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
         found: share of the violations that cost more than one half.
         false_alarms: share of the lawful answers that do.
         false_alarms_on_help: share of the right and lawful instructions that do.
-        seconds: of processor time for learning it and the policy within it.
     """
 
     violations: int
@@ -49,7 +48,6 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     found: float
     false_alarms: float
     false_alarms_on_help: float
-    seconds: float
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,8 +164,8 @@ def _recipe(study: Study) -> str:
     plan = study.plan
     return f"""For each seed the base model is fine-tuned on {plan["demonstrations"]} demonstrations, a tenth of them
 bad ones. PPO and PPO-Lagrangian take {plan["rounds"]} rounds of 64 answers, each used twice, at learning rate 3e-4;
-the multiplier follows the cost at a rate of 5. Constrained TRPO takes {plan["steps"]} steps on 64 answers, each within
-0.02 nats a token, by 5 iterations of conjugate gradient at a damping of 0.01. `penalty` takes {plan["price"]:g} off the
+the multiplier follows the cost at a rate of 5. Constrained TRPO takes {plan["steps"]} steps on 192 answers, each within
+0.01 nats a token, by 5 iterations of conjugate gradient at a damping of 0.01. `penalty` takes {plan["price"]:g} off the
 reward for a violation, `reject` draws an answer up to three times again. The constraint takes three passes over the
 demonstrations and as many answers, at 1e-3. Seconds are of processor time, in one thread."""
 
