@@ -34,6 +34,18 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accord"
 
 
+class ReferencePolicy:
+    """Log-probs under another policy, computed when they are asked for, without gradient."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def logprobs(self, batch: Sequence[Encoded], rows: Rows) -> Tensor:
+        """Log-probs of Groups laid out as `rows`, `[B,n,T]` float32."""
+        with torch.no_grad():
+            return self.policy.logprobs(self.policy.rows(batch))
+
+
 class LogprobCache:
     """Token log-probs by content, in memory and in one SQLite file that several runs may share."""
 

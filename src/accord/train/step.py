@@ -26,7 +26,7 @@ from accord.policy.divergences import Measure
 from accord.policy.heads import OUTPUTS, RewardHead
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
-from accord.policy.reference import Reference
+from accord.policy.reference import Reference, ReferencePolicy
 from accord.policy.rows import Rows
 from accord.policy.sharding import is_sharded
 from accord.train import distributed
@@ -61,7 +61,7 @@ class Task:
     objective: Callable[..., Terms]
     hyper: Mapping[str, Any]
     policy: Policy
-    reference: Reference | MovingReference | None = None
+    reference: Reference | ReferencePolicy | MovingReference | None = None
     critic: Critic | None = None
     teachers: tuple[Policy, ...] = ()
     temperature: float = 1.0
