@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from accord.objectives import OBJECTIVES, signature_of
+from accord.policy.action_values import ActionValues
 from accord.policy.load import load_policy
 from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
@@ -15,6 +16,7 @@ from accord.record import Group
 from accord.testing import tiny_model
 from accord.train.annotators import annotator_groups
 from accord.train.collate import Example, make_examples
+from accord.train.next_states import with_next_states
 from accord.train.step import Task
 from accord.train.values import reward_head
 
@@ -45,8 +47,12 @@ def make_task(tiny: Path, tmp_path: Path) -> Callable[..., tuple[Task, list[Exam
         needs = signature_of(OBJECTIVES[name]).needs
         policy: Policy = load_policy(tiny, **settings)  # type: ignore[arg-type]
         policy.reward_head = reward_head(policy, needs, groups)
+        if "target_q" in needs:
+            policy.action_values = ActionValues.on(policy.model, policy.source, polyak=0.1, seed=0)
         encoded = [policy.renderer.encode(group) for group in groups]
         examples = make_examples(groups, encoded, mismatch="mismatched_kl" in needs)
+        if "next_value" in needs:
+            examples = with_next_states(examples, policy, max_length=None)
         reference = Reference(policy.fingerprint(), LogprobCache(tmp_path / "cache.sqlite"))
         batch = [*encoded, *(example.mismatched for example in examples if example.mismatched is not None)]
         reference.compute(policy, reference.missing(batch), micro_batch_tokens=512)

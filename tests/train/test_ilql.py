@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from accord.data import read
 from accord.errors import DataError
-from accord.policy.action_values import FILE, ActionValues, decoding_by_worth
+from accord.policy.action_values import FILE, decoding_by_worth
 from accord.policy.load import load_policy
 from accord.policy.sample import Sampling
 from accord.record import Feedback, Group, Response, write_groups
@@ -58,11 +58,9 @@ def test_a_resumed_run_is_the_uninterrupted_one(tiny: Path, tmp_path: Path) -> N
 def test_the_state_that_follows_is_worth_what_its_value_says(make_task: MakeTask) -> None:
     groups = [transition("s", "a", 0.0, "the state after"), transition("s", "b", 1.0, None)]
     task, examples = make_task("ilql", groups)
-    heads = ActionValues.on(task.policy.model, task.policy.source, polyak=0.1, seed=0)
+    heads = task.policy.action_values
     with torch.no_grad():
         heads.value.out.weight.normal_()
-    task.policy.action_values = heads
-    examples = with_next_states(examples, task.policy, max_length=512)
     rows = task.policy.rows([example.encoded for example in examples])
     found = next_values(task.policy, examples, rows.valid)
     alone = task.policy.renderer.encode(Group("the state after", (Response("x"),)))
@@ -73,8 +71,6 @@ def test_the_state_that_follows_is_worth_what_its_value_says(make_task: MakeTask
 def test_micro_batches_do_not_matter(make_task: MakeTask) -> None:
     groups = [transition(f"s{i}", "a" * (i + 1), float(i), "next" if i % 2 else None) for i in range(4)]
     task, examples = make_task("ilql", groups)
-    task.policy.action_values = ActionValues.on(task.policy.model, task.policy.source, polyak=0.1, seed=0)
-    examples = with_next_states(examples, task.policy, max_length=512)
     losses = [run_step(task, examples, micro_batch_tokens=tokens, backward=False).loss for tokens in (1, 10_000)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 

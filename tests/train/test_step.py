@@ -86,9 +86,8 @@ def test_the_micro_batch_size_changes_nothing(name: str, make_task: MakeTask) ->
     move(task)
     seen = []
     for tokens in (10_000, 150, 1):
-        task.policy.model.zero_grad()
-        if task.policy.reward_head is not None:
-            task.policy.reward_head.zero_grad()
+        for p in task.trainable().values():
+            p.grad = None
         result = run_step(task, examples, micro_batch_tokens=tokens, backward=True)
         seen.append((result, gradients(task)))
     whole, whole_gradients = seen[0]
