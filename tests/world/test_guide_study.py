@@ -18,7 +18,15 @@ def line(name: str, gold: float, over: float | None = None) -> LineOfStudy:
 
 
 def page(*lines: LineOfStudy) -> str:
-    scale = {"method": "grpo", "guide_rounds": 50, "prompts": 32, "answers": 8, "rounds": 10, "held_out": 200}
+    scale = {
+        "method": "grpo",
+        "guide_rounds": 50,
+        "prompts": 32,
+        "answers": 8,
+        "batch_size": 8,
+        "rounds": 10,
+        "held_out": 200,
+    }
     return render(Page(command="accord world guides", seeds=2, scale=scale, lines=lines))
 
 
@@ -41,7 +49,7 @@ def test_what_the_study_refuses(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_small_study(tmp_path: Path) -> None:
-    scale = Scale(rounds=1, guide_rounds=1, prompts=2, answers=2, held_out=4)
+    scale = Scale(rounds=1, guide_rounds=1, prompts=2, answers=2, batch_size=2, held_out=4)
     found = study_guides(seeds=1, scale=scale, out=tmp_path / "page.md")
     assert [one.name for one in found.lines] == ["base", *WAYS, "soup of the seeds, alone", "the guide itself"]
     assert "base" in (tmp_path / "page.md").read_text()

@@ -40,8 +40,8 @@ ALONE, GUIDE, BASE_MODEL, SOUP = "alone", "the guide itself", "base", "soup of t
 WAYS: Mapping[str, Mapping[str, Any]] = {
     ALONE: {},
     "guide in the sampling": {"guide_share": 0.5},
-    "drawn to the guide": {"guide_share": 0.0, "hyper": {"guide_kl": 0.5}},
-    "both": {"guide_share": 0.5, "hyper": {"guide_kl": 0.5}},
+    "drawn to the guide": {"guide_share": 0.0, "hyper": {"guide_kl": 2.0}},
+    "both": {"guide_share": 0.5, "hyper": {"guide_kl": 2.0}},
     "distil on own answers": {"objective": "distill", "own_answers": 1.0},
     "imitate what it writes": {"objective": "sft"},
 }
@@ -56,18 +56,25 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
         guide_rounds: that the guide was trained for.
         prompts: of a round.
         answers: to each of them.
+        batch_size: prompts of an optimiser step.
         held_out: prompts of the test split.
         method: the policy-gradient method.
         lr: learning rate of all.
     """
 
-    rounds: int = 10
-    guide_rounds: int = 50
+    rounds: int = 8
+    guide_rounds: int = 20
     prompts: int = 32
     answers: int = 8
-    held_out: int = 200
+    batch_size: int = 8
+    held_out: int = 150
     method: str = "grpo"
     lr: float = 3e-4
+
+    @property
+    def parts(self) -> int:
+        """Optimiser steps of a round."""
+        return -(-self.prompts // self.batch_size)
 
 
 class Gold:
@@ -94,12 +101,13 @@ class _Study:
         """The oracle's score of an answer to each held-out prompt."""
         return scores(answer(policy, self.held_out, seed=seed), "gold")
 
-    def trained(self, name: str, seed: int, **settings: Any) -> tuple[Path, dict[int, list[float]]]:
-        """One training: its model, and the scores by step, measured halfway and at the end."""
+    def trained(self, name: str, seed: int, *, rounds: int, **settings: Any) -> tuple[Path, dict[int, list[float]]]:
+        """One training: its model, and the scores by round, measured halfway and at the end."""
         scale, out = self.scale, self.path / f"{name.replace(' ', '-')}-{seed}"
         given: dict[str, Any] = {
             "objective": scale.method,
-            "steps": scale.rounds,
+            "steps": rounds * scale.parts,
+            "batch_size": scale.batch_size,
             "prompts": scale.prompts,
             "n": scale.answers,
             "seed": seed,
@@ -109,14 +117,15 @@ class _Study:
             "holdout": 0.0,
             "samples": 0,
             "save_every": 0,
-            "eval_every": max(1, scale.rounds // 2),
+            "guide_span": 1.0,
+            "eval_every": max(1, rounds // 2) * scale.parts,
         } | settings
         config = TrainConfig(model=str(BASE), data=("world",), out=str(out), **given)
         seen: dict[int, list[float]] = {}
 
         def probe(policy: Policy, step: int) -> dict[str, float]:
-            seen[step] = self.gold(policy, seed)
-            return {"gold": sum(seen[step]) / len(seen[step])}
+            found = seen[step // scale.parts] = self.gold(policy, seed)
+            return {"gold": sum(found) / len(found)}
 
         if config.teacher is None:
             train_online(config, [Gold()], groups=self.prompts, probe=probe)
@@ -152,7 +161,7 @@ def study_guides(
         Display(console).bar("trainings", 1 + seeds * len(WAYS)) as bar,
     ):
         study = _Study(Path(scratch), scale)
-        guide, _ = study.trained("guide", 100, steps=scale.guide_rounds, eval_every=0)
+        guide, _ = study.trained("guide", 100, rounds=scale.guide_rounds, eval_every=0)
         bar.advance()
         for seed in range(seeds):
             found[GUIDE].append({last: study.gold(load_policy(guide), seed)})
@@ -160,7 +169,7 @@ def study_guides(
                 helped = {} if name == ALONE else {"guide": str(guide)}
                 if "objective" in settings:
                     helped = {"teacher": str(guide)}
-                model, seen = study.trained(name, seed, **helped, **settings)
+                model, seen = study.trained(name, seed, rounds=scale.rounds, **helped, **settings)
                 found[name].append(seen)
                 if name == ALONE:
                     models.append(model)

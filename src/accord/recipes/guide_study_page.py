@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,12 +51,16 @@ def _head(page: Page) -> Iterator[str]:
     yield ""
     yield f"Made by `{page.command}`; the figures are beside this page as JSON."
     yield ""
-    a_round = f"{scale['prompts']} prompts with {scale['answers']} answers each"
-    yield f"The guide is the base trained by `{scale['method']}` on the oracle's reward, for {scale['guide_rounds']}"
-    yield f"rounds of {a_round}. Every other policy starts from the base and gets {scale['rounds']}"
-    yield f"rounds of the same size at the same learning rate, over {page.seeds} seeds. Each is asked the same"
-    yield f"{scale['held_out']} held-out prompts, at temperature 0.7."
-    yield "Intervals are of 95%, over prompts; differences are taken prompt by prompt."
+    text = (
+        f"The guide is the base trained by `{scale['method']}` on the oracle's reward for {scale['guide_rounds']} "
+        f"rounds of {scale['prompts']} prompts with {scale['answers']} answers each, {scale['batch_size']} prompts a "
+        f"step. Every other policy starts from the base and gets {scale['rounds']} rounds of the same size at the same "
+        f"learning rate, over {page.seeds} seeds: alone; with the guide's share of the sampling falling from 0.5 to 0; "
+        "with `--guide-kl 2` falling to 0 likewise; both; by `distill` from the guide on its own answers; by `sft` on "
+        f"what the guide writes. Each is asked the same {scale['held_out']} held-out prompts, at temperature 0.7. "
+        "Intervals are of 95%, over prompts; differences are taken prompt by prompt."
+    )
+    yield from textwrap.wrap(text, 120)
     yield ""
 
 
