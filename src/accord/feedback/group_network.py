@@ -48,11 +48,11 @@ class GroupPredictor(nn.Module):
         self.attend = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.say = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 2))
 
-    def standardise(self, embeddings: Tensor, preferences: Tensor) -> None:
-        """Take the mean and spread of embeddings `[N,D]` and shares `[N]` as those of all that will come."""
-        self.centre.copy_(embeddings.mean(0))
-        self.scale.copy_(embeddings.std(0).clamp_min(1e-6))
-        self.share.copy_(torch.stack([preferences.mean(), preferences.std().clamp_min(1e-6)]))
+    def standardise(self, options: tuple[Tensor, Tensor], given: tuple[Tensor, Tensor]) -> None:
+        """Take mean and spread of embeddings, `[D]` each, and of shares, `[1]` each, as those of all that will come."""
+        self.centre.copy_(options[0])
+        self.scale.copy_(options[1])
+        self.share.copy_(torch.cat(given))
 
     def forward(self, embedding: Tensor, preference: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Logit and log standard deviation of every point's share, each `[B,P]`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,10 +99,10 @@ def meta_train(
     if not 1 <= longest_context < questions <= fewest:
         mend = f"Have longest_context < questions <= {fewest}, the answers of the smallest group."
         raise DataError(f"cannot split {questions} questions after at most {longest_context}", mend=mend)
-    options, preferences = (
-        torch.cat([getattr(answers, name)[answers.valid] for answers in groups]) for name in ("embedding", "preference")
+    network.standardise(
+        _mean_and_spread(answers.embedding[answers.valid] for answers in groups),
+        _mean_and_spread(answers.preference[answers.valid].unsqueeze(-1) for answers in groups),
     )
-    network.standardise(options, preferences)
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr)
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
@@ -176,6 +176,16 @@ def agrees(predicted: Tensor, preference: Tensor) -> Tensor:
     """Whether the option that is said to be preferred is one that the group prefers most, `[Q]` of 0.0 and 1.0."""
     said = preference.gather(-1, predicted.argmax(-1, keepdim=True))[:, 0]
     return (said >= preference.amax(-1) - 1e-6).double()
+
+
+def _mean_and_spread(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation `[D]` of all rows of `[N,D]` parts, of which one is held at a time."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for part in parts:
+        rows = part.double()
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp_min(1e-12).sqrt().float()
 
 
 def _predict(
