@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from accord.objectives.hyperparameters import NonNegative, Range
-from accord.objectives.policy_gradient.actor_critic import Discount
 from accord.objectives.policy_gradient.credit import last_token, next_trained
 from accord.objectives.primitives import EXPONENT_LIMIT
 from accord.objectives.terms import Terms
+
+Discount = Annotated[float, Range(least=0.0, most=1.0)]
+"""What a reward a step later is worth."""
 
 Expectile = Annotated[float, Range(above=0.0, below=1.0)]
 Share = Annotated[float, Range(above=0.0, most=1.0)]
