@@ -187,7 +187,12 @@ def _worth(answered: Sequence[Group], annotators: Sequence[Annotator]) -> list[T
     Worth is linear in an annotator's weights, so that the answers are read once for each weight and not once for each
     annotator.
     """
-    axes = (Annotator(), *(Annotator(gold=0.0, **{name: 1.0}) for name in ("brevity", "warmth", "caution")))
+    axes = (
+        Annotator(),
+        Annotator(gold=0.0, brevity=1.0),
+        Annotator(gold=0.0, warmth=1.0),
+        Annotator(gold=0.0, caution=1.0),
+    )
     parts = torch.tensor(
         [[[axis.value(group, response) for axis in axes] for response in group.responses] for group in answered]
     )
