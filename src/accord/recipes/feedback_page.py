@@ -17,7 +17,7 @@ The base model that ships with Accord has read comparisons of replies, so it can
 it answers {prompts} new prompts twice; the base says which answer is better, in both orders, by the probabilities of
 "A is better." and "B is better."; the oracle knows. From the same start and the same pairs, DPO learns from each kind
 of label. {seeds} seeds, {held_out} held-out prompts, answered at temperature 0.7 and scored by the oracle; intervals
-are 95%, clustered by prompt. `accord world feedback` writes this page ({seconds:.0f} s of one core).
+are 95%, clustered by prompt. `accord world feedback` writes this page in a minute or two of one core.
 
 Your own judge, on your own data:
 
@@ -31,9 +31,7 @@ $ accord train dpo --model M --data prompts.jsonl --judge http://localhost:8000/
 
 def render(study: FeedbackStudy) -> str:
     """The page as Markdown."""
-    head = _HEAD.format(
-        prompts=study.scale.prompts, seeds=study.seeds, held_out=study.scale.held_out, seconds=study.seconds
-    )
+    head = _HEAD.format(prompts=study.scale.prompts, seeds=study.seeds, held_out=study.scale.held_out)
     return "\n".join([head, *_audit(study), *_table(study), *_verdicts(study)])
 
 
@@ -63,11 +61,12 @@ def _table(study: FeedbackStudy) -> list[str]:
 def _verdicts(study: FeedbackStudy) -> list[str]:
     lines = ["## What held and what did not", ""]
     for one in study.learned:
-        if one.gain is not None:
-            lines.append(f"- {_subject(one)} {_change(one.gain, 'gold over the start')}.")
-    for one in study.learned:
-        if one.behind is not None:
-            lines.append(f"- {_subject(one)} {_change(one.behind, 'gold against gold labels')}.")
+        compared = {
+            "gold over the start": one.gain,
+            "gold against gold labels": one.behind,
+            "gold against the judge's winners alone": one.over_hard,
+        }
+        lines += [f"- {_subject(one)} {_change(found, what)}." for what, found in compared.items() if found is not None]
     return [*lines, ""]
 
 

@@ -7,7 +7,7 @@ from the judge's probabilities, from its winners alone, from its winners where b
 
 from __future__ import annotations
 
-import time
+import hashlib
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
+from accord.chat.cached import CachedChat
 from accord.chat.in_process import PolicyChat
 from accord.errors import ConfigError
 from accord.evaluate.statistics import mean_estimate, paired_difference
@@ -22,7 +23,6 @@ from accord.feedback.judge.groups import Inconsistent, Labels, judged_groups, pa
 from accord.feedback.judge.pair import Judgement, Pair
 from accord.feedback.judge.spec import chat_judge
 from accord.policy.load import load_policy
-from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.comparison_start import PREFERENCE_RATE, Budget, Setting, Start, preference_config
 from accord.recipes.feedback_page import render
@@ -43,11 +43,11 @@ from accord.world.town import draw_town
 AXES = ("gold", "helpful", "harmless", "honest", "over-refusal", "words")
 JUDGE = "tidewater base"
 GOLD = "gold"
-CALIBRATED = "soft, calibrated"
+CALIBRATED, HARD = "soft, calibrated", "hard"
 LABELS: dict[str, tuple[Labels, Inconsistent]] = {
     "soft": ("soft", "keep"),
     CALIBRATED: ("soft", "keep"),
-    "hard": ("hard", "keep"),
+    HARD: ("hard", "keep"),
     "hard, same in both orders": ("hard", "drop"),
 }
 """What is made of the judge's verdicts, by name."""
@@ -80,6 +80,7 @@ class Learned(msgspec.Struct, frozen=True):
         axes: mean of every axis over the held-out answers of all seeds, clustered by prompt.
         gain: in gold over the start.
         behind: in gold, less what gold labels gave.
+        over_hard: in gold, less what the judge's winners alone gave.
     """
 
     labels: str
@@ -87,6 +88,7 @@ class Learned(msgspec.Struct, frozen=True):
     axes: dict[str, Estimate]
     gain: Estimate | None = None
     behind: Estimate | None = None
+    over_hard: Estimate | None = None
 
 
 class FeedbackStudy(msgspec.Struct, frozen=True):
@@ -98,7 +100,6 @@ class FeedbackStudy(msgspec.Struct, frozen=True):
         audit: of the judge, over the pairs of all seeds.
         temperatures: that gold labels of other pairs ask for, one a seed.
         learned: the start, and from each kind of labels.
-        seconds: of processor time.
     """
 
     seeds: int
@@ -106,7 +107,6 @@ class FeedbackStudy(msgspec.Struct, frozen=True):
     audit: JudgeAudit
     temperatures: list[float]
     learned: list[Learned]
-    seconds: float
 
 
 def study_feedback(
@@ -119,6 +119,8 @@ def study_feedback(
 ) -> FeedbackStudy:
     """Judge, audit, train and measure; write the page, and its figures (JSON) beside it.
 
+    Verdicts and models are kept: the same call goes on where it was stopped.
+
     Args:
         seeds: 0, 1, ...: each has its own demonstrations, start, prompts and answers.
         scale: how much of everything.
@@ -129,7 +131,7 @@ def study_feedback(
     Raises:
         ConfigError: no seed, or a name for the page that does not end in `.md`.
     """
-    out, scale, begun = Path(out), scale or Scale(), time.process_time()
+    out, scale = Path(out), scale or Scale()
     if seeds < 1 or out.suffix != ".md":
         flag = "--seeds" if seeds < 1 else "--out"
         raise ConfigError("cannot be used", where=flag, mend="Give 1 seed at least, and a page that ends in .md.")
@@ -149,7 +151,6 @@ def study_feedback(
         audit(pairs, said, judge=JUDGE),
         [one.temperature for one in parts],
         [_learned(name, parts) for name in ("start", GOLD, *LABELS)],
-        round(time.process_time() - begun, 1),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render(study), encoding="utf-8")
@@ -164,7 +165,9 @@ class _Seed:
         town = draw_town(0)
         self.held_out = distinct_cases(town, "test", scale.held_out, seed=0)
         budget = Budget(held_out=scale.held_out, demonstrations=scale.demonstrations, epochs=scale.epochs)
-        self.start = Start(work / f"seed-{seed}", Setting(str(BASE), Annotator(), budget, town, self.held_out), seed)
+        setting = Setting(str(BASE), Annotator(), budget, town, self.held_out)
+        told = hashlib.blake2b(msgspec.json.encode(scale), digest_size=4).hexdigest()  # another scale, another start
+        self.start = Start(work / f"{told}-seed-{seed}", setting, seed)
         asked = [case.group() for case in islice(cases(town, "align", seed=seed + 1), scale.prompts + scale.labelled)]
         sampling = Sampling(temperature=1.0, max_tokens=LONGEST_ANSWER, seed=seed)
         answered = [by_oracle(group) for group in rollout(self.start.policy, asked, n=2, sampling=sampling)]
@@ -173,7 +176,8 @@ class _Seed:
         count = sum(different[: scale.prompts])
         self.groups = kept[:count]
         self.pairs: list[Pair] = pairs_in(self.groups)
-        judge = chat_judge(PolicyChat(load_policy(BASE)), template="tidewater", name=JUDGE)
+        chat = CachedChat(PolicyChat(load_policy(BASE)), work / "verdicts.sqlite")
+        judge = chat_judge(chat, template="tidewater", name=JUDGE)
         self.judgements: list[Judgement] = compared(judge, self.groups, self.pairs)[0]
         self.temperature = labelled_temperature(judge, kept[count:])
         self.counts = {"start": 0}
@@ -185,8 +189,8 @@ class _Seed:
         config = preference_config(
             "dpo", self.start, self.start.path / name.replace(", ", "-").replace(" ", "-"), lr=PREFERENCE_RATE, hyper={}
         )
-        policy: Policy | None = run_training(config, groups=labelled, fresh=True).policy
-        assert policy is not None
+        result = run_training(config, groups=labelled)
+        policy = result.policy or load_policy(result.path / "model")
         self.counts[name] = len(labelled)
         self.answers[name] = answer(policy, self.held_out, seed=self.start.seed)
 
@@ -213,6 +217,15 @@ def _learned(name: str, parts: Sequence[_Seed]) -> Learned:
 
     axes = {axis: mean_estimate(every(name, axis), tested(axis)) for axis in AXES}
     clusters = tested("gold")
-    gain = None if name == "start" else paired_difference(every("start", "gold"), every(name, "gold"), clusters)
-    behind = None if name in ("start", GOLD) else paired_difference(every(GOLD, "gold"), every(name, "gold"), clusters)
-    return Learned(name, sum(one.counts[name] for one in parts), axes, gain, behind)
+
+    def against(other: str) -> Estimate:
+        return paired_difference(every(other, "gold"), every(name, "gold"), clusters)
+
+    return Learned(
+        name,
+        sum(one.counts[name] for one in parts),
+        axes,
+        gain=None if name == "start" else against("start"),
+        behind=against(GOLD) if name in LABELS else None,
+        over_hard=against(HARD) if name in LABELS and name != HARD else None,
+    )
