@@ -26,9 +26,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("tiny"), "llama")
 
 
-@pytest.fixture(scope="session", autouse=True)
-def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """For what fixtures of a module or session train: never the user's own cache."""
+@pytest.fixture(scope="module", autouse=True)
+def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """For what fixtures of a module train: never the user's own cache, nor references that another module packed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ACCORD_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
