@@ -1,4 +1,4 @@
-"""What is measured: something that answers, gives likelihoods, or rewards; and the degenerate ones to compare it with."""
+"""What is measured: what answers, gives likelihoods or rewards; and degenerate models to compare it with."""
 
 from __future__ import annotations
 

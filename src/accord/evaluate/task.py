@@ -29,7 +29,7 @@ Values = Mapping[str, float | bool | None]
 """An item's numbers by column; `None` where one does not apply."""
 
 Ask = Callable[[Subject, Sequence[Group]], list[Group]]
-"""Puts the items to a model: the same items in the same order, with its answers as responses or its numbers as scores."""
+"""Puts the items to a model: the same items in their order, with its answers as responses or its numbers as scores."""
 
 Score = Callable[[Sequence[Group]], list[Values]]
 """Numbers of the answered items, in their order; all at once, so that a judge can be asked in parallel."""
