@@ -117,6 +117,20 @@ def test_the_advantage_of_the_cost_keeps_its_units_and_the_excess_is_carried() -
     assert credit.advantage.tolist() == [[[1.0, 1.0, 0.0]], [[1.0, 1.0, 1.0]]]
 
 
+def test_an_untrained_critic_hides_no_cost_from_early_tokens() -> None:
+    """The reward's lambda leaves the cost alone; one of its own below 1 thins out what early tokens are told of it."""
+    ones, mask = torch.ones(1, 1), torch.ones(1, 1, 3)
+    zeros, cost = torch.zeros_like(mask), torch.tensor([[2.0]])
+
+    def returned(**hyper: float) -> list[float]:
+        credit = limited_advantage(ones, ones, ones, mask, zeros, cost, zeros, zeros, **hyper)
+        assert credit.cost_returns is not None
+        return credit.cost_returns[0, 0].tolist()
+
+    assert returned(gae_lambda=0.5) == [2.0, 2.0, 2.0]
+    assert returned(cost_gae_lambda=0.5) == [0.5, 1.0, 2.0]
+
+
 def group(*texts: str) -> Group:
     scores = tuple(float("!" in text) for text in texts)
     return Group("p", tuple(map(Response, texts)), (Feedback("verifier", "loud", scores={"loud": scores}),))

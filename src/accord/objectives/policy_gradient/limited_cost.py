@@ -33,6 +33,7 @@ def limited_advantage(
     *,
     gamma: Discount = 1.0,
     gae_lambda: Discount = 0.95,
+    cost_gae_lambda: Discount = 1.0,
     whiten: Whiten = "unbiased",
     cost_limit: Finite = 0.0,
 ) -> Credit:
@@ -41,6 +42,10 @@ def limited_advantage(
     The advantage of the cost keeps its units, so that the sum over a response of :math:`q_t A_{C,t}` says by how much
     the response's expected cost changes; it is centred, for less noise. The state `excess` is :math:`J_C - d`, the mean
     cost of the round's responses less the limit. What tokens were paid is taken off the reward alone.
+
+    The limit holds only as far as the advantage of the cost is right. With a lambda below 1 a cost that is known at the
+    end of a response reaches its early tokens through the critic, and by as much too little as the critic has not
+    learned yet: so the cost has a lambda of its own, 1, at which the advantage is right whatever the critic says.
 
     Args:
         score: `[B,n]` score of each response.
@@ -53,6 +58,8 @@ def limited_advantage(
         old_cost_value: `[B,n,T]` the cost critic's.
         gamma: discount a token, at least 0 and at most 1; 1 does not discount.
         gae_lambda: how far differences are summed, at least 0 (one step) and at most 1 (to the end).
+        cost_gae_lambda: how far differences of the cost are summed, at least 0 and at most 1; below 1 is less noisy, and
+            trusts the cost's critic.
         whiten: the reward's advantages of the round get mean 0 and variance 1, that `unbiased` or of the `population`;
             `none` leaves them.
         cost_limit: mean cost that is allowed (d), in the units of the cost.
@@ -66,7 +73,7 @@ def limited_advantage(
     paid, nothing = rewards(score, token_reward, mask), torch.zeros_like(token_reward)
     of_reward = advantages(paid, old_value.to(wide), trained, gamma=gamma, gae_lambda=gae_lambda)
     of_cost = advantages(
-        rewards(cost, nothing, mask), old_cost_value.to(wide), trained, gamma=gamma, gae_lambda=gae_lambda
+        rewards(cost, nothing, mask), old_cost_value.to(wide), trained, gamma=gamma, gae_lambda=cost_gae_lambda
     )
     returns, cost_returns = of_reward + old_value, of_cost + old_cost_value
     mean_advantage = (of_cost * trained).sum() / trained.sum().clamp_min(1.0)
