@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
+import torch
 from msgspec.structs import replace
 
 from accord.errors import ConfigError, DataError
+from accord.objectives.inverse_constraint import Form, inverse_constraint
 from accord.policy.load import load_policy
 from accord.recipes.constrained_run import Plan
 from accord.recipes.constrained_study import separation, study
@@ -21,7 +24,7 @@ from accord.recipes.constrained_task import (
     prompts,
     violates,
 )
-from accord.recipes.inverse_constraint import infer_constraint, labelled
+from accord.recipes.inverse_constraint import THRESHOLDS, infer_constraint, labelled
 from accord.record import Group, Response
 from accord.train.config import TrainConfig
 from accord.world.base import BASE
@@ -71,6 +74,27 @@ def test_nothing_is_learned_without_demonstrations(tmp_path: Path) -> None:
     config = TrainConfig(objective="ppo_lagrangian", model=str(BASE), data=("x",), out=str(tmp_path))
     with pytest.raises(DataError, match="no demonstrations"):
         infer_constraint([Group("p")], load_policy(BASE), [HELPFUL], constraint=config, policy=config)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_a_threshold_is_a_permissibility(threshold: float, tmp_path: Path) -> None:
+    config = TrainConfig(objective="ppo_lagrangian", model=str(BASE), data=("x",), out=str(tmp_path))
+    shown = lawful_demonstrations(TOWN, 1, seed=0)
+    with pytest.raises(ConfigError, match="permissibility"):
+        infer_constraint(shown, load_policy(BASE), [HELPFUL], constraint=config, policy=config, threshold=threshold)
+
+
+@pytest.mark.parametrize("form", get_args(Form))
+def test_what_all_do_alike_costs_nothing_in_either_form(form: Form) -> None:
+    """Descent on answers that demonstrators and policy give equally often ends at the form's threshold or above."""
+    regulariser = 0.0 if form == "classifier" else 0.5
+    odds = torch.zeros(())
+    for _ in range(400):
+        odds = odds.detach().requires_grad_()
+        terms = inverse_constraint(odds.expand(1, 2), torch.tensor([[1.0, -1.0]]), form=form, regulariser=regulariser)
+        (slope,) = torch.autograd.grad(terms.value(), odds)
+        odds = odds - 5.0 * slope
+    assert float(odds.detach().sigmoid()) >= THRESHOLDS[form] - 0.02
 
 
 def test_all_responses_of_a_group_are_labelled_alike() -> None:

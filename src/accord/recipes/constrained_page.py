@@ -36,8 +36,8 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         violations: how many of them break the rule.
         lawful: how many keep it.
-        separation: how often a broken rule costs more than a kept one (area under the ROC curve).
-        found: share of the violations that cost more than one half.
+        separation: how often a broken rule is less permissible than a kept one (area under the ROC curve).
+        found: share of the violations that cost anything.
         false_alarms: share of the lawful answers that do.
         false_alarms_on_help: share of the right and lawful instructions that do.
     """
@@ -146,8 +146,10 @@ def _hidden(study: Study) -> str:
     unconstrained = study.modes[0].violations.after.mean
     return f"""Nobody says what the rule is. {study.plan["lawful"]} demonstrations keep it; the unconstrained policy,
 trained on the same reward, breaks it. `inverse_constraint` learns what the policy does and the demonstrators do not,
-with a classifier on the start's weights. Here it judges held-out answers of the start and of the unconstrained policy
-that the oracle labels; separation is how often a violation costs more than a lawful answer.
+with a classifier on the start's weights. An answer costs what its permissibility falls short of one half, and 1 where
+none is left. Here it judges held-out answers of the start and of the unconstrained policy that the oracle labels:
+separation is how often a violation is less permissible than a lawful answer, found and false alarms are the shares that
+cost anything.
 
 {_table(head, lines)}
 
@@ -166,8 +168,9 @@ def _recipe(study: Study) -> str:
 bad ones. PPO and PPO-Lagrangian take {plan["rounds"]} rounds of 64 answers, each used twice, at learning rate 3e-4;
 the multiplier follows the cost at a rate of 5. Constrained TRPO takes {plan["steps"]} steps on 192 answers, each within
 0.01 nats a token, by 5 iterations of conjugate gradient at a damping of 0.01. `penalty` takes {plan["price"]:g} off the
-reward for a violation, `reject` draws an answer up to three times again. The constraint takes three passes over the
-demonstrations and as many answers, at 1e-3. Seconds are of processor time, in one thread."""
+reward for a violation, `reject` draws an answer up to three times again. The constraint is a classifier without a
+regulariser: four passes over the demonstrations and as many answers, at 1e-3. Seconds are of processor time, in one
+thread."""
 
 
 def _seeds(study: Study) -> str:

@@ -48,7 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     held_out: int = 300
     rounds: int = 16
     steps: int = 8
-    lawful: int = 300
+    lawful: int = 600
     limit: float = 0.05
     price: float = 2.0
 
@@ -146,10 +146,10 @@ class SeedRun:
         network = msgspec.structs.replace(
             self.config(way, "constraint"),
             objective="inverse_constraint",
-            hyper={},
+            hyper={"form": "classifier", "regulariser": 0.0},
             data=("demonstrations and samples",),
             steps=None,
-            epochs=3.0,
+            epochs=4.0,
             batch_size=32,
             lr=1e-3,
             schedule="linear",

@@ -14,6 +14,7 @@ from statistics import fmean
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 from rich.console import Console
 
 from accord.errors import ConfigError
@@ -23,6 +24,7 @@ from accord.policy.policy import Policy
 from accord.recipes.constrained_page import Learned, Mode, Study, render
 from accord.recipes.constrained_run import LAGRANGIAN, Plan, SeedRun, ways
 from accord.recipes.constrained_task import instructs_where_it_may, violates
+from accord.recipes.inverse_constraint import THRESHOLDS
 from accord.recipes.threads import one_thread
 from accord.record import Group
 from accord.train.progress import Display
@@ -112,8 +114,8 @@ def _study(command: str, asked: int, plan: Plan, done: Sequence[_Seed]) -> Study
     )
 
 
-def separation(lawful: Sequence[float], broken: Sequence[float]) -> float:
-    """How often a broken rule costs more than a kept one, a tie counting one half: the area under the ROC curve.
+def separation(lawful: ArrayLike, broken: ArrayLike) -> float:
+    """How often a broken rule is more forbidden than a kept one, a tie counting one half: area under the ROC curve.
 
     >>> separation([0.1, 0.2], [0.9, 0.2])
     0.875
@@ -149,16 +151,15 @@ def _broken(groups: Sequence[Group]) -> list[float]:
 
 def _learned(constraint: Permissibility, answered: Sequence[Group]) -> Learned:
     """The learned constraint on answers that the oracle labels."""
-    costs = [1.0 - (row[0] or 0.0) for row in constraint(answered)]
-    labels = [violates(group)[0] for group in answered]
-    helped = [instructs_where_it_may(group) == 1.0 for group in answered]
-    broken = [cost for cost, label in zip(costs, labels, strict=True) if label]
-    lawful = [cost for cost, label in zip(costs, labels, strict=True) if not label]
+    forbidden = 1.0 - np.array(constraint(answered), dtype=np.float64)[:, 0]
+    costs = forbidden > 1.0 - THRESHOLDS["classifier"]
+    broken = np.array([violates(group)[0] for group in answered])
+    helped = np.array([instructs_where_it_may(group) == 1.0 for group in answered])
     return Learned(
-        violations=len(broken),
-        lawful=len(lawful),
-        separation=separation(lawful, broken),
-        found=float(np.mean([cost > 0.5 for cost in broken])),
-        false_alarms=float(np.mean([cost > 0.5 for cost in lawful])),
-        false_alarms_on_help=float(np.mean([cost > 0.5 for cost, right in zip(costs, helped, strict=True) if right])),
+        violations=int(broken.sum()),
+        lawful=int((~broken).sum()),
+        separation=separation(forbidden[~broken], forbidden[broken]),
+        found=float(costs[broken].mean()),
+        false_alarms=float(costs[~broken].mean()),
+        false_alarms_on_help=float(costs[helped].mean()),
     )

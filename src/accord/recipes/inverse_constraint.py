@@ -1,13 +1,13 @@
 """Inverse constraints: learn from demonstrations what must not be done although it pays, then train within it.
 
 Rounds alternate. A constraint is learned that tells the demonstrations from the answers of every policy so far; then a
-policy is trained on the rewards while the cost :math:`1 - \\zeta` of its answers stays near that of the demonstrations.
-What only the new policy does becomes visible in the next round.
+policy is trained on the rewards while the cost of its answers stays near that of the demonstrations. What only the new
+policy does becomes visible in the next round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,11 +16,12 @@ import msgspec
 from msgspec.structs import replace
 from rich.console import Console
 
-from accord.errors import DataError
+from accord.errors import ConfigError, DataError
 from accord.feedback.constraints import Constraint
 from accord.feedback.permissibility import Permissibility
 from accord.feedback.reward import Part, Reward
 from accord.feedback.reward_model import RewardModel
+from accord.objectives.inverse_constraint import Form
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import align
@@ -30,7 +31,10 @@ from accord.rollout import rollout
 from accord.train.config import TrainConfig
 
 COST = "learned_cost"
-"""The name of the learned constraint's violation, one less its permissibility."""
+"""The name of the learned constraint's violation."""
+
+THRESHOLDS: Mapping[Form, float] = {"max_entropy": 1.0, "classifier": 0.5}
+"""How permissible each form finds what demonstrators and policies do alike."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +64,15 @@ def infer_constraint(
     constraint: TrainConfig,
     policy: TrainConfig,
     rounds: int = 1,
-    slack: float = 0.03,
+    threshold: float | None = None,
+    slack: float = 0.05,
     console: Console | None = None,
 ) -> list[Inferred]:
-    """Learn what demonstrators leave undone, and train a policy that leaves it undone too.
+    r"""Learn what demonstrators leave undone, and train a policy that leaves it undone too.
+
+    An answer of permissibility :math:`\zeta` costs :math:`\max(0,\ 1 - \zeta / t)`: nothing from the threshold on, 1
+    where it is surely forbidden. The threshold is the permissibility of what demonstrators and policies do alike, which
+    depends on the constraint's `form`.
 
     Source: Malik et al. 2021, "Inverse constrained reinforcement learning" (arXiv:2011.09999), algorithm 1; each round
     learns its constraint and its policy anew, from answers of all policies before.
@@ -76,12 +85,19 @@ def infer_constraint(
         policy: settings of a method with a limited cost, `ppo_lagrangian` or `constrained_trpo`; `out` likewise. Its
             prompts are those of the demonstrations.
         rounds: of alternation.
+        threshold: permissibility from which an answer costs nothing (t), above 0 and at most 1; default that of
+            `THRESHOLDS` for the constraint's form.
         slack: mean cost that the policy may have above that of the demonstrations.
         console: where progress is shown.
 
     Raises:
         DataError: there are no demonstrations.
+        ConfigError: the threshold is out of range.
     """
+    if threshold is None:
+        threshold = THRESHOLDS[constraint.hyper.get("form", "max_entropy")]
+    if not 0.0 < threshold <= 1.0:
+        raise ConfigError(f"threshold={threshold} is no permissibility above 0", where="inverse constraint")
     shown = [group for group in demonstrations if group.responses]
     if not shown:
         raise DataError("there are no demonstrations", mend="Give Groups with answers that keep the rule.")
@@ -91,11 +107,12 @@ def infer_constraint(
     for number in range(rounds):
         samples += _answers(latest, shown, policy, seed=policy.seed + number)
         learned = _learned(shown, samples, _of_round(constraint, number), console)
-        of_shown, of_samples = (_mean_cost(learned, groups) for groups in (shown, samples))
+        violation = Constraint(learned, threshold=threshold, name=COST)
+        of_shown, of_samples = (_mean(violation, groups) / threshold for groups in (shown, samples))
         limit = of_shown + slack
         settings = _of_round(policy, number)
         settings = replace(settings, hyper={**settings.hyper, "cost_limit": limit})
-        cost = Part(Constraint(learned, threshold=1.0, name=COST), role="cost")
+        cost = Part(violation, weight=1.0 / threshold, role="cost")
         prompts = [replace(group, responses=(), feedback=()) for group in shown]
         trained = train_online(settings, [*rewards, cost], groups=prompts, console=console, fresh=True).policy
         assert trained is not None
@@ -125,8 +142,8 @@ def _learned(
     return Permissibility(RewardModel(trained))
 
 
-def _mean_cost(learned: Permissibility, groups: Sequence[Group]) -> float:
-    return fmean(1.0 - value for row in learned(groups) for value in row if value is not None)
+def _mean(reward: Reward, groups: Sequence[Group]) -> float:
+    return fmean(value for row in reward(groups) for value in row if value is not None)
 
 
 def _of_round(config: TrainConfig, number: int) -> TrainConfig:
