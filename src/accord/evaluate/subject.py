@@ -18,12 +18,10 @@ class Likelihood:
     Attributes:
         total: summed log-probability of the response's tokens.
         tokens: how many they are.
-        characters: how many characters the response has.
     """
 
     total: float
     tokens: int
-    characters: int
 
 
 Likelihoods = Callable[[Sequence[Group]], list[tuple[Likelihood, ...]]]
@@ -51,7 +49,7 @@ class Subject:
     likelihoods: Likelihoods | None = None
     rewards: Rewards | None = None
 
-    def answering(self, task: str) -> Chat:
+    def answering(self, task: str = "") -> Chat:
         """How it answers.
 
         Raises:
@@ -61,7 +59,7 @@ class Subject:
             raise self._lacks("does not answer", task, "Measure a language model or a server.")
         return self.chat
 
-    def scoring(self, task: str) -> Likelihoods:
+    def scoring(self, task: str = "") -> Likelihoods:
         """How likely it finds given responses.
 
         Raises:
@@ -71,7 +69,7 @@ class Subject:
             raise self._lacks("gives no log-probabilities of a prompt", task, "Measure a model in this process.")
         return self.likelihoods
 
-    def rewarding(self, task: str) -> Rewards:
+    def rewarding(self, task: str = "") -> Rewards:
         """How it rewards given responses.
 
         Raises:
@@ -82,4 +80,5 @@ class Subject:
         return self.rewards
 
     def _lacks(self, what: str, task: str, mend: str) -> ConfigError:
-        return ConfigError(f"{self.name} {what}, which the task {task!r} needs", where="--model", mend=mend)
+        needed = f"the task {task!r} needs" if task else "this task needs"
+        return ConfigError(f"{self.name} {what}, which {needed}", where="--model", mend=mend)
