@@ -66,11 +66,12 @@ class PolicyChat:
                 sampling=sampling,
                 stop_ids=renderer.stop_ids,
                 pad_id=renderer.pad_id,
+                decode=renderer.decode,
                 name_of=lambda index: f"{self.name}, {requests[index].messages[-1].content[:80]!r}",
             )
         return [
             Reply(
-                renderer.text_of(answer.tokens, prompt=request.messages),
+                _before(request.stop, renderer.text_of(answer.tokens, prompt=request.messages)),
                 answer.finished,
                 tokens=(len(prompt), len(answer.tokens)),
             )
@@ -107,6 +108,11 @@ def _kind(request: Request) -> tuple[object, ...]:
     if request.choices:
         return (True, 0.0, 0.0, 0, 0, ())
     return (False, request.temperature, request.top_p, request.max_tokens, request.seed, request.stop)
+
+
+def _before(stop: Sequence[str], text: str) -> str:
+    """A text up to the first of the texts that end it."""
+    return text[: min((place for end in stop if (place := text.find(end)) >= 0), default=len(text))]
 
 
 def _choice(request: Request, logprobs: torch.Tensor, read: int) -> Reply:

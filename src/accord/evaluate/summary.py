@@ -1,0 +1,109 @@
+"""What the items' columns amount to: means, and statistics that are no mean, each with its 95% interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from accord.errors import ConfigError, NumericsError
+from accord.evaluate.bootstrap import Bootstrap
+from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value
+from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio
+from accord.record import Estimate
+from accord.record.measurement import Axis, Item
+
+MEAN = "mean"
+
+STATISTICS: dict[str, Callable[..., Floats]] = {
+    "ratio": ratio,
+    "perplexity": perplexity,
+    "ece": calibration_error,
+    "aurc": area_under_risk,
+}
+"""How several columns become one number that is no mean, by name; functions of the items' weights and the columns."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What changes from one model to another on the same items.
+
+    Attributes:
+        estimate: after minus before, with its 95% interval.
+        p_value: two-sided, of no difference.
+    """
+
+    estimate: Estimate
+    p_value: float
+
+
+def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
+    """An axis of measured items; `None` where no item has all the columns that it is made from.
+
+    A mean has the interval of `mean_estimate`, any other statistic that of the bootstrap over clusters.
+
+    Raises:
+        ConfigError: the axis names a statistic that does not exist.
+        NumericsError: the statistic is not finite.
+    """
+    statistic = _statistic(axis)
+    known = [item for item in items if _complete(axis, item)]
+    if not known:
+        return None
+    columns, clusters = _columns(axis, known), [item.cluster for item in known]
+    if statistic is None:
+        return mean_estimate(columns[0], clusters)
+    value = _value(axis, statistic, columns)
+    bootstrap = Bootstrap.of(lambda weights: statistic(weights, *columns), value, clusters)
+    return Estimate(value, *bootstrap.interval(), len(known))
+
+
+def difference(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> Difference | None:
+    """An axis of two models, after minus before, over the items that both have; `None` where there are none.
+
+    The items are resampled for both models together.
+
+    Raises:
+        ConfigError: the axis names a statistic that does not exist.
+        NumericsError: the statistic is not finite.
+    """
+    statistic = _statistic(axis)
+    first = {item.id: item for item in before if _complete(axis, item)}
+    second = {item.id: item for item in after if _complete(axis, item)}
+    shared = [name for name in first if name in second]
+    if not shared:
+        return None
+    clusters = [first[name].cluster for name in shared]
+    old, new = (_columns(axis, [items[name] for name in shared]) for items in (first, second))
+    if statistic is None:
+        estimate = paired_difference(old[0], new[0], clusters)
+        return Difference(estimate, paired_p_value(old[0], new[0], clusters))
+    value = _value(axis, statistic, new) - _value(axis, statistic, old)
+    bootstrap = Bootstrap.of(lambda weights: statistic(weights, *new) - statistic(weights, *old), value, clusters)
+    return Difference(Estimate(value, *bootstrap.interval(), len(shared)), bootstrap.p_value())
+
+
+def _statistic(axis: Axis) -> Callable[..., Floats] | None:
+    """The statistic of an axis; `None` for the mean, which has a closed form."""
+    if axis.statistic == MEAN:
+        return None
+    if axis.statistic not in STATISTICS:
+        mend = f"Known: {', '.join((MEAN, *STATISTICS))}."
+        raise ConfigError(f"no statistic is named {axis.statistic!r}", where=f"axis {axis.name!r}", mend=mend)
+    return STATISTICS[axis.statistic]
+
+
+def _value(axis: Axis, statistic: Callable[..., Floats], columns: Sequence[Floats]) -> float:
+    value = float(statistic(np.ones((1, len(columns[0]))), *columns)[0])
+    if not np.isfinite(value):
+        raise NumericsError(f"the {axis.statistic} of {len(columns[0])} items is {value}", where=f"axis {axis.name!r}")
+    return value
+
+
+def _complete(axis: Axis, item: Item) -> bool:
+    return all(item.values.get(name) is not None for name in axis.sources())
+
+
+def _columns(axis: Axis, items: Sequence[Item]) -> list[Floats]:
+    return [np.asarray([item.values[name] for item in items], dtype=np.float64) for name in axis.sources()]

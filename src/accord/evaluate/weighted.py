@@ -1,0 +1,86 @@
+r"""Statistics that are no mean, as functions of the items' weights.
+
+A weight is how often an item occurs in a resampling. Each function takes weights `w` of shape `[R,n]`, one row a
+resampling, then columns of shape `[n]`, and returns `[R]`; a row whose items leave the number undefined gives NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from accord.evaluate.statistics import Floats
+
+BINS = 10
+"""Bins of equal width between a confidence of 0 and 1."""
+
+
+def ratio(weights: Floats, numerator: Floats, denominator: Floats) -> Floats:
+    r"""Sum over sum, :math:`\sum_i w_i a_i / \sum_i w_i b_i`: a mean over the parts that items consist of.
+
+    Args:
+        weights: `[R,n]`.
+        numerator: an item's total, `[n]`.
+        denominator: how many parts it has, `[n]`.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        result: Floats = (weights @ numerator) / (weights @ denominator)
+    return result
+
+
+def perplexity(weights: Floats, loss: Floats, tokens: Floats) -> Floats:
+    r"""Exponential of the mean loss of a token, :math:`\exp(\sum_i w_i \ell_i / \sum_i w_i t_i)`.
+
+    Args:
+        weights: `[R,n]`.
+        loss: an item's summed negative log-likelihood in nats, `[n]`.
+        tokens: how many tokens it has, `[n]`.
+    """
+    result: Floats = np.exp(ratio(weights, loss, tokens))
+    return result
+
+
+def calibration_error(weights: Floats, confidence: Floats, right: Floats) -> Floats:
+    r"""Expected calibration error over bins of equal width between 0 and 1.
+
+    .. math:: \mathrm{ECE} = \sum_b \frac{n_b}{n} \left| \mathrm{acc}_b - \mathrm{conf}_b \right|
+
+    It is never negative, and of few items a perfectly calibrated model has more than 0.
+
+    Args:
+        weights: `[R,n]`.
+        confidence: probability that the answer is right, `[n]`, in 0..1.
+        right: 1 for a right answer, `[n]`.
+
+    Source: Guo et al. 2017 (arXiv:1706.04599), eq. 3.
+    """
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = np.zeros(len(weights))
+    for index in range(BINS):
+        here = place == index
+        gaps += np.abs(weights[:, here] @ (right - confidence)[here])
+    result: Floats = gaps / weights.sum(1)
+    return result
+
+
+def area_under_risk(weights: Floats, confidence: Floats, right: Floats) -> Floats:
+    r"""Area under the risk-coverage curve of answering only when sure: the mean risk over all coverages.
+
+    .. math:: \mathrm{AURC} = \frac1n \sum_{k=1}^n \frac1k \sum_{i \le k} (1 - \mathrm{right}_i)
+
+    with the items from the surest on. Items of equal confidence are answered together.
+
+    Args:
+        weights: `[R,n]`.
+        confidence: `[n]`.
+        right: 1 for a right answer, `[n]`.
+
+    Source: Geifman, Uziel and El-Yaniv 2019 (arXiv:1805.08206), section 3.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    begins = np.flatnonzero(np.diff(confidence[order], prepend=np.inf))
+    ordered = weights[:, order]
+    size = np.add.reduceat(ordered, begins, axis=1)
+    answered, missed = np.cumsum(size, 1), np.cumsum(np.add.reduceat(ordered * (1 - right[order]), begins, axis=1), 1)
+    risk = np.divide(missed, answered, out=np.zeros_like(missed), where=answered > 0)
+    result: Floats = (risk * size).sum(1) / answered[:, -1]
+    return result
