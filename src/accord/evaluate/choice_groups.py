@@ -57,9 +57,7 @@ def compare_groups(by_group: Mapping[str, Choices], names: tuple[str, ...], *, r
     weights = {name: fit_weights(own, ridge=ridge) for name, own in by_group.items()}
     theta = np.concatenate([weights[name] for name in groups])
     covariance = _joint_covariance([by_group[name] for name in groups], theta.reshape(len(groups), count), ridge)
-    steps: Floats = np.kron(
-        np.eye(len(groups) - 1, len(groups)) - np.eye(len(groups) - 1, len(groups), 1), np.eye(count)
-    )
+    steps = np.kron(np.diff(np.eye(len(groups)), axis=0), np.eye(count)).astype(np.float64)
     alone = {name: _wald(steps[place::count], theta, covariance, degrees) for place, name in enumerate(names)}
     half = float(stats.t.ppf(0.5 + LEVEL / 2, degrees))
     differences: dict[tuple[str, str], dict[str, Estimate]] = {}

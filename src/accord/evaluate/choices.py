@@ -68,8 +68,9 @@ class Choices:
     @property
     def scales(self) -> Floats:
         """`[K]` root of each value's mean squared difference; 0 for a value that never differs."""
-        squares = self.counts @ self.differences**2 / self.counts.sum()
-        return np.sqrt(squares)
+        squares: Floats = self.counts @ self.differences**2 / self.counts.sum()
+        roots: Floats = np.sqrt(squares)
+        return roots
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Choices:
         """Some of them."""
@@ -123,10 +124,14 @@ def fit_weights(choices: Choices, *, sign: Sign = "free", ridge: float = RIDGE) 
         return float(value) / total, slope / total
 
     total = float(choices.counts.sum())
-    bounds = [(0.0 if sign == "positive" else None, None)] * rows.shape[1]
-    start = np.zeros(rows.shape[1])
-    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000}
-    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    found = optimize.minimize(
+        loss,
+        np.zeros(rows.shape[1]),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0 if sign == "positive" else -np.inf, np.inf)] * rows.shape[1],
+        options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 1000},
+    )
     weights: Floats = found.x / np.where(scales > 0, scales, 1.0)
     return weights
 

@@ -88,5 +88,5 @@ def _nearest(differences: Floats, place: int) -> int:
 def _separable(choices: Choices, names: Sequence[str]) -> Iterator[str]:
     count = separated(choices)
     if count:
-        what = f"{count} or more of {len(choices)} choices"
-        yield f"some weights of {', '.join(names)} explain {what} and contradict none: only the ridge keeps weights finite"
+        what = f"{count} or more of {len(choices)} choices and contradict none"
+        yield f"some weights of {', '.join(names)} explain {what}: only the ridge keeps weights finite"
