@@ -81,6 +81,7 @@ def _show_rewards() -> int:
     screen.print(
         "model:DIR: A reward model.\n"
         "permissible:DIR: A learned constraint, from 0 (forbidden) to 1.\n"
+        "values:FILE: Several values, by the weights that accord values fit learned from choices.\n"
         "http://HOST/PATH: A reward server.\n"
         "module:function: A function of yours, whose parameters say what it needs.\n"
         "Every reward takes weight=NUMBER, role=reward, penalty, cost, reject or monitor, and name=NAME.\n"

@@ -8,6 +8,7 @@ r"""Rewards as they are written on the command line.
     rewards:brief,words=20             a function of yours, `module:function`
     model:runs/reward/model            a reward model
     permissible:runs/rule/model        a learned constraint, from 0 (forbidden) to 1
+    values:weights.json                several values, by weights that choices taught
     http://localhost:8000/score        a reward server
 
 Every reward also takes `weight` (a number; default 1), `name` (of its score), and `role`: reward, penalty (taken off),
@@ -32,6 +33,7 @@ from accord.errors import ConfigError
 from accord.feedback import heuristics
 from accord.feedback.constraints import Constraint
 from accord.feedback.function import FunctionReward, Option, checked_options, options_of
+from accord.feedback.given import Given
 from accord.feedback.reward import Part, Reward, Role
 from accord.feedback.rlvr import RLVR
 from accord.feedback.score import parts_of
@@ -60,6 +62,8 @@ REWARDS: Mapping[str, Callable[..., Any]] = {
     "unfinished": heuristics.unfinished,
     "simple_alignment": heuristics.simple_alignment_reward,
     "alignment": heuristics.alignment_reward,
+    # What the data say already.
+    "given": Given,
 }
 """The rewards that are called by name: functions (`feedback.function`), and classes whose instances are rewards."""
 
@@ -69,7 +73,10 @@ _OPTION = re.compile(r"[a-z][a-z0-9_]*=")
 _MODELS = {
     "model": "accord.feedback.reward_model:model_reward",
     "permissible": "accord.feedback.permissibility:permissible",
+    "values": "accord.feedback.values:value_reward",
 }
+_WHERE = {"values": "FILE"}
+"""What a model is named by, where that is no directory."""
 
 
 def parse(specs: Sequence[str]) -> list[Part]:
@@ -153,7 +160,7 @@ def _build(spec: str, target: str, options: dict[str, str]) -> Reward:
     if not colon:
         close = difflib.get_close_matches(name, [*REWARDS, "rlvr", *_MODELS], n=1)
         mend = f"Did you mean {close[0]!r}? " if close else ""
-        models = ", ".join(f"{one}:DIR" for one in _MODELS)
+        models = ", ".join(f"{one}:{_WHERE.get(one, 'DIR')}" for one in _MODELS)
         known = f"Known: {', '.join(REWARDS)}, rlvr, {models}, http://...; or your own as module:function."
         raise ConfigError(f"no reward is named {name!r}", where=where, mend=mend + known)
     return FunctionReward(_imported(name, rest, where), options=options)
@@ -182,8 +189,8 @@ def _rlvr(inner: str, options: dict[str, str], where: str) -> Reward:
 
 def _model(name: str, directory: str, options: dict[str, str], where: str) -> Reward:
     if not directory:
-        mend = f"Name its directory, as in {name}:runs/reward/model."
-        raise ConfigError("the model is missing", where=where, mend=mend)
+        mend = f"Name it, as in {name}:{_WHERE.get(name, 'runs/reward/model')}."
+        raise ConfigError(f"the {'file' if name in _WHERE else 'model'} is missing", where=where, mend=mend)
     module, _, function = _MODELS[name].partition(":")
     build = getattr(importlib.import_module(module), function)  # loads torch, which no other reward needs
     reward: Reward = build(directory, **checked_options(build, options, where=where))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -55,21 +56,61 @@ def pareto_front(points: Tensor) -> Tensor:
 
 
 def hypervolume(points: Tensor, reference: Tensor) -> float:
-    """Area that the points, `[N,2]`, dominate above a reference point, `[2]`; state the reference with the number.
+    """Volume that the points, `[N,K]`, dominate above a reference point, `[K]`; state the reference with the number.
+
+    Exact, in slices along one score after another (Zitzler 2001; While et al. 2006, "A faster algorithm for calculating
+    hypervolume", section II.B): its time grows as N to the power K - 1 at worst, which is nothing for the tens of
+    models and the handful of scores of a front.
 
     Raises:
-        ValueError: the points do not have two scores.
+        ValueError: the reference has another number of scores than the points.
 
     >>> points = torch.tensor([[0.9, 0.2], [0.6, 0.6], [0.3, 0.9], [0.5, 0.5]], dtype=torch.float64)
     >>> round(hypervolume(points, torch.zeros(2, dtype=torch.float64)), 9)
     0.51
     """
-    if points.shape[-1] != 2:
-        raise ValueError(f"the area is of two scores, not of {points.shape[-1]}")
-    above = (points - reference).clamp_min(0.0)
-    area, height = 0.0, 0.0
-    # From the largest first score to the least: each point adds the strip by which its second exceeds all before.
-    for first, second in sorted(above.tolist(), reverse=True):
-        area += first * max(0.0, second - height)
-        height = max(height, second)
-    return area
+    if points.ndim != 2 or reference.shape != points.shape[1:]:
+        raise ValueError(f"points {tuple(points.shape)} and a reference {tuple(reference.shape)} have no volume")
+    above = points.double() - reference.double()
+    return _dominated(above[(above > 0).all(-1)])
+
+
+def within_floors(points: Tensor, score: int, floors: Tensor) -> int | None:
+    r"""The point of the highest score among those that reach a floor in all others, `None` if none does.
+
+    The epsilon constraint, :math:`\max_i r_{ik} \text{ such that } r_{il} \ge \epsilon_l` for all other scores l. While
+    a policy is trained, the same is a cost under `ppo_lagrangian`.
+
+    Args:
+        points: `[N,K]`.
+        score: index of the score to be as high as it can (k).
+        floors: `[K]` what the others must reach; that of `score` is not looked at.
+
+    Source: Haimes, Lasdon and Wismer 1971; Miettinen 1999, "Nonlinear multiobjective optimization", section 3.2.
+
+    >>> within_floors(torch.tensor([[0.9, 0.2], [0.6, 0.6], [0.3, 0.9]]), 0, torch.tensor([0.0, 0.5]))
+    1
+    """
+    reached = points >= floors
+    reached[:, score] = True
+    fits = reached.all(-1)
+    if not bool(fits.any()):
+        return None
+    return int(points[:, score].masked_fill(~fits, -torch.inf).argmax())
+
+
+def _dominated(points: Tensor) -> float:
+    """Volume that points above 0, `[N,K]`, dominate above 0."""
+    if not len(points):
+        return 0.0
+    if points.shape[1] == 1:
+        return float(points.max())
+    points = points[pareto_front(points)]
+    points = points[points[:, -1].argsort(descending=True)]
+    heights = [*points[:, -1].tolist(), 0.0]
+    # Between two heights the slice is that of the points that reach the upper one.
+    volume = 0.0
+    for place, (upper, lower) in enumerate(pairwise(heights)):
+        if upper > lower:
+            volume += (upper - lower) * _dominated(points[: place + 1, :-1])
+    return volume
