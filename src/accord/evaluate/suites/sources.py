@@ -1,0 +1,79 @@
+"""Where a suite's data are: what the user names, `$ACCORD_DATA`, or the local cache of a public data set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from accord.data.files import is_data_file
+from accord.data.rows import Row
+from accord.data.sources import tables_of
+from accord.errors import ConfigError, DataError
+
+HOME = "ACCORD_DATA"
+"""Variable of the environment that names a directory of suites' data."""
+
+
+def located(name: str, data: str | None, *, hub: str, reads: str) -> str:
+    """The file or directory of a suite's data, or the id of a public data set.
+
+    A directory, the user's or `$ACCORD_DATA`, may hold the data of several suites: an entry that is named like the
+    suite (`hhh.jsonl`, `hhh/`) is then the suite's.
+
+    Args:
+        name: the suite.
+        data: what the user names.
+        hub: id of its public data set, loaded from the local cache if nothing else is there.
+        reads: its format, for the message.
+
+    Raises:
+        ConfigError: there is nothing to read.
+    """
+    if data is not None:
+        return _entry(Path(data), name) or data
+    home = os.environ.get(HOME)
+    found = _entry(Path(home), name) if home else None
+    if found is None and not hub:
+        mend = f"Give --data PATH, or put it into ${HOME}/{name}. It reads: {reads}."
+        raise ConfigError(f"the suite {name!r} has no data", where="--data", mend=mend)
+    return found or hub
+
+
+def rows_of(source: str, *, split: str = "test") -> Iterator[Row]:
+    """The rows of a file, of the files of a directory, or of a public data set.
+
+    Raises:
+        DataError: a row or the source cannot be read; names file and line.
+    """
+    tables, _ = tables_of(source, split=split)
+    for table in tables:
+        for row in table.rows():
+            if isinstance(row, DataError):
+                raise row
+            yield row
+
+
+def files_of(source: str, suffixes: Sequence[str]) -> list[Path]:
+    """A file, or the files of a directory that end with one of the suffixes, in the order of their names.
+
+    Raises:
+        DataError: there are none.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    if not found:
+        raise DataError(f"there is no file to read ({', '.join(suffixes)})", path=source, mend="Check --data.")
+    return found
+
+
+def _entry(directory: Path, name: str) -> str | None:
+    """What in a directory is named like a suite."""
+    if not directory.is_dir():
+        return None
+    for path in sorted(directory.iterdir()):
+        if path.name.partition(".")[0] == name and (path.is_dir() or is_data_file(path) or path.suffix == ".txt"):
+            return str(path)
+    return None
