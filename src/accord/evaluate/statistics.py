@@ -23,6 +23,7 @@ import math
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from accord.errors import DataError, NumericsError
 from accord.record import Comparison, Estimate
 
 Floats = NDArray[np.float64]
+Name = TypeVar("Name", bound=Hashable)
 
 LEVEL = 0.95
 """Confidence level of every interval."""
@@ -198,12 +200,12 @@ def minimum_detectable_effect(standard_deviation: float, n: int, *, power: float
     return (_Z + float(stats.norm.ppf(power))) * standard_deviation / math.sqrt(n)
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Holm's adjusted p-values: with several primary axes, those below 0.05 hold together at 95%.
 
     The k-th smallest of m is multiplied by m - k + 1, made monotone and cut at 1 (Holm 1979).
     """
-    adjusted: dict[str, float] = {}
+    adjusted: dict[Name, float] = {}
     largest = 0.0
     for rank, (axis, p_value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, p_value * (len(p_values) - rank)))
