@@ -103,7 +103,8 @@ def test_a_detectable_difference_is_found_as_often_as_it_says() -> None:
 
 def test_a_pilot_tells_items_from_repeated_answers() -> None:
     generator = np.random.default_rng(1)
-    before, after = [], []
+    before: list[Item] = []
+    after: list[Item] = []
     for number in range(400):
         shift = generator.normal(0.1, 0.5)
         for sample in range(3):

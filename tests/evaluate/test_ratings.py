@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import choix  # type: ignore[import-untyped]
+import choix
 import numpy as np
 import pytest
 from hypothesis import given, settings
