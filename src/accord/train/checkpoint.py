@@ -112,7 +112,7 @@ def restore(checkpoint: Path, parameters: Mapping[str, nn.Parameter], optimizer:
     for name, parameter in parameters.items():
         if f"step:{name}" in saved:
             optimizer.state[parameter] = {key: torch.zeros_like(parameter) for key in _MOMENTS} | {
-                "step": torch.zeros(())
+                "step": torch.zeros((), device=parameter.device)
             }
     tensors = _tensors(parameters, optimizer)
     # More processes than wrote the checkpoint: their random states begin anew, as at the start of a run.
