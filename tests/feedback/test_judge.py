@@ -238,7 +238,7 @@ def test_principles_are_read_from_toml_and_from_lines(tmp_path: Path) -> None:
     toml, lines = tmp_path / "town.toml", tmp_path / "town.txt"
     toml.write_text('[[principles]]\nname = "kind"\ntext = "Insult nobody."\nweight = 2.0\ncritique = "Is it rude?"\n')
     lines.write_text("# the town's\nkind: Insult nobody.\n\ntrue: Say what is so.\n")
-    assert read_principles(toml) == (Principle("kind", "Insult nobody.", 2.0),)
+    assert read_principles(toml) == (Principle("kind", "Insult nobody.", 2.0, critique="Is it rude?"),)
     assert [one.name for one in read_principles(lines)] == ["kind", "true"]
     lines.write_text("kind: a\nkind: b\n")
     with pytest.raises(ConfigError, match="names 'kind' twice"):

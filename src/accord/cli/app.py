@@ -24,6 +24,7 @@ With --debug, any command shows the traceback of an error."""
 _GROUPS = {
     "data": "Look at data before training on it.",
     "select": "Choose among scored responses: demonstrations or pairs to train on.",
+    "constitution": "Align by principles: critique, revision, and judgement by a constitution.",
     "world": "The embedded world, Tidewater.",
 }
 _COMMANDS = (
@@ -36,6 +37,7 @@ _COMMANDS = (
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
     ("judge", "accord.cli.judge:judge", "Have responses compared by a model, a reward or a rule, and audit the judge."),
+    ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
     ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),

@@ -6,16 +6,15 @@ again asks nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from msgspec.structs import replace
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from accord.chat.cached import CachedChat
 from accord.chat.types import Progress as Told
@@ -27,10 +26,9 @@ from accord.feedback.judge.pointwise import PointwiseJudge, overall
 from accord.feedback.judge.reward_judge import RewardJudge
 from accord.feedback.judge.spec import Judge
 from accord.feedback.reward import Row
+from accord.recipes.asking import Cost, asking
 from accord.recipes.judge_audit import JudgeAudit, audit, concerns, log_odds
 from accord.record import Group, SourceKind, write_groups
-
-Cost = Callable[[], float | None]
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,8 @@ def judge_groups(
     if not pairs:
         mend = "Sample some: accord sample --model M --data PROMPTS --n 2 --out FILE."
         raise DataError("no prompt has two responses to compare", mend=mend)
-    with _bar("judging", console, cost) as told:
-        judgements, scores = compared(judge, groups, pairs, told)
+    with asking(console, cost) as told:
+        judgements, scores = compared(judge, groups, pairs, partial(told, "judging"))
     temperature = None
     if labelled:
         temperature = labelled_temperature(judge, labelled, console=console, cost=cost)
@@ -140,7 +138,7 @@ def compared(
 ) -> tuple[list[Judgement], dict[str, list[Row]]]:
     """Judgements of the pairs, and the scores by aspect of a judge that scores."""
     if not isinstance(judge, PointwiseJudge):
-        return _pairwise(judge).compare(pairs, progress=told), {}
+        return pairwise(judge).compare(pairs, progress=told), {}
     before = judge.unread
     scored = judge.by_aspect(groups, progress=told)
     whole = [overall([scored[name][place] for name in judge.aspects]) for place in range(len(groups))]
@@ -155,7 +153,8 @@ def compared(
     return counted, {"overall": whole, **scored}
 
 
-def _pairwise(judge: PairJudge | PointwiseJudge) -> PairJudge:
+def pairwise(judge: Judge) -> PairJudge:
+    """A judge of pairs; one that scores prefers what it scores higher."""
     return RewardJudge(judge) if isinstance(judge, PointwiseJudge) else judge
 
 
@@ -170,8 +169,8 @@ def labelled_temperature(
     pairs = pairs_in(labelled)
     gold = [gold_of(pair, judge=judge.name) for pair in pairs]
     known = [pair for pair, one in zip(pairs, gold, strict=True) if one not in (None, 0.5)]
-    with _bar("calibrating", console, cost) as told:
-        said = _pairwise(judge).compare(known, progress=told)
+    with asking(console, cost) as told:
+        said = pairwise(judge).compare(known, progress=partial(told, "calibrating"))
     margins = [
         log_odds(one.p) if (gold_of(pair, judge=judge.name) or 0.0) > 0.5 else -log_odds(one.p)
         for pair, one in zip(known, said, strict=True)
@@ -199,24 +198,3 @@ def _with_scores(group: Group, place: int, name: str, scores: dict[str, list[Row
             for one in group.feedback
         ),
     )
-
-
-@contextmanager
-def _bar(description: str, console: Console | None, cost: Cost) -> Iterator[Told]:
-    """A callable `(done, total)` that draws a bar with the time left and the cost so far."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[cost]}"),
-    )
-    with Progress(*columns, console=console or Console(quiet=True), transient=True) as bars:
-        task = bars.add_task(description, total=None, cost="")
-
-        def told(done: int, total: int) -> None:
-            spent = cost()
-            bars.update(task, completed=done, total=total, cost="" if spent is None else f"cost {spent:.2f}")
-
-        yield told

@@ -73,7 +73,7 @@ class ChatJudge:
     def _prompts(self, pair: Pair) -> list[tuple[Message, ...]]:
         first, second = pair.responses
         return [
-            self.template.messages(pair.group, *order, principle.text)
+            self.template.messages(pair.group, *order, principle.standard)
             for principle in self.principles
             for order in ((first, second), (second, first))
         ]

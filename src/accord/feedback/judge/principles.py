@@ -1,4 +1,4 @@
-"""The standards that a judge goes by: a file of principles."""
+"""The standards that judges, critics and revisers go by: a file of principles."""
 
 from __future__ import annotations
 
@@ -15,13 +15,24 @@ class Principle(msgspec.Struct, frozen=True):
 
     Attributes:
         name: what it is called in tables.
-        text: how it is put to the judge.
+        text: what it demands.
         weight: its share in the mean over several, before they are made to sum to 1.
+        critique: how a critic is asked about it, if not in the words of its form.
+        revision: how a reviser is asked to mend what breaks it, if not in the words of its form.
+        choice: how it is put to a judge of pairs, if not by its text.
     """
 
     name: str
     text: str
     weight: float = 1.0
+    critique: str = ""
+    revision: str = ""
+    choice: str = ""
+
+    @property
+    def standard(self) -> str:
+        """How it is put to a judge."""
+        return self.choice or self.text
 
 
 class _File(msgspec.Struct):
@@ -31,7 +42,7 @@ class _File(msgspec.Struct):
 def read_principles(path: str | Path) -> tuple[Principle, ...]:
     """Principles from a TOML file of `[[principles]]` tables, or from a text file with one `name: text` a line.
 
-    Keys of a table other than name, text and weight are for other readers, and left alone.
+    A constitution is such a file as well; what it has beside its principles is left alone.
 
     Raises:
         ConfigError: the file cannot be read, holds no principle, names one twice, or has a weight that is not positive.
