@@ -77,22 +77,26 @@ def generate(
     return ask
 
 
-def choose(choices: Sequence[str]) -> Ask:
-    """Has the model choose one of the same few words, such as the letters of shown options.
+def choose() -> Ask:
+    """Has the model choose one of the item's responses, such as the letters of the options that its prompt shows.
 
-    The choices become the item's responses, and the probability of each as the beginning of the answer is the
-    distribution of its Feedback. Of a model that gives no probabilities, the choice that its answer begins with has
-    all; an answer that begins with none leaves no Feedback.
+    The probability of each as the beginning of the answer is the distribution of the item's Feedback. Of a model that
+    gives no probabilities, the choice that its answer begins with has all; an answer that begins with none leaves no
+    Feedback.
+
+    Raises, when it asks:
+        DataError: an item has no response.
     """
 
     def ask(subject: Subject, items: Sequence[Group]) -> list[Group]:
-        requests = [Request(item.messages(), choices=tuple(choices)) for item in items]
-        replies = subject.answering()(requests)
+        _require_responses(items)
+        choices = [tuple(response.text for response in item.responses) for item in items]
+        requests = [Request(item.messages(), choices=texts) for item, texts in zip(items, choices, strict=True)]
         asked = []
-        for item, reply in zip(items, replies, strict=True):
-            probabilities = reply.probabilities or _said(reply.text, choices)
+        for item, texts, reply in zip(items, choices, subject.answering()(requests), strict=True):
+            probabilities = reply.probabilities or _said(reply.text, texts)
             known = () if probabilities is None else (Feedback("verifier", subject.name, distribution=probabilities),)
-            asked.append(replace(item, responses=tuple(map(Response, choices)), feedback=known))
+            asked.append(replace(item, feedback=known))
         return asked
 
     return ask

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from accord.errors import ConfigError, NumericsError
 from accord.evaluate.bootstrap import Bootstrap
+from accord.evaluate.reward_scores import rewardbench2, stratified
 from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value
-from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio
+from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio, selective_accuracy
 from accord.record import Estimate
 from accord.record.measurement import Axis, Item
 
@@ -21,6 +23,10 @@ STATISTICS: dict[str, Callable[..., Floats]] = {
     "perplexity": perplexity,
     "ece": calibration_error,
     "aurc": area_under_risk,
+    "accuracy at 80%": partial(selective_accuracy, coverage=0.8),
+    "accuracy at 50%": partial(selective_accuracy, coverage=0.5),
+    "stratified": stratified,
+    "rewardbench2": rewardbench2,
 }
 """How several columns become one number that is no mean, by name; functions of the items' weights and the columns."""
 

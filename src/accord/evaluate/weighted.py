@@ -76,11 +76,38 @@ def area_under_risk(weights: Floats, confidence: Floats, right: Floats) -> Float
 
     Source: Geifman, Uziel and El-Yaniv 2019 (arXiv:1805.08206), section 3.
     """
-    order = np.argsort(-confidence, kind="stable")
-    begins = np.flatnonzero(np.diff(confidence[order], prepend=np.inf))
-    ordered = weights[:, order]
-    size = np.add.reduceat(ordered, begins, axis=1)
-    answered, missed = np.cumsum(size, 1), np.cumsum(np.add.reduceat(ordered * (1 - right[order]), begins, axis=1), 1)
+    answered, missed, size = _answering(weights, confidence, right)
     risk = np.divide(missed, answered, out=np.zeros_like(missed), where=answered > 0)
     result: Floats = (risk * size).sum(1) / answered[:, -1]
     return result
+
+
+def selective_accuracy(weights: Floats, confidence: Floats, right: Floats, *, coverage: float) -> Floats:
+    """Accuracy of a model that answers only the share of the questions that it is surest of.
+
+    Of questions that are equally sure, as many as the share has room for count with the mean of all of them.
+
+    Args:
+        weights: `[R,n]`.
+        confidence: `[n]`.
+        right: 1 for a right answer, `[n]`.
+        coverage: the share that is answered, above 0.
+    """
+    answered, missed, size = _answering(weights, confidence, right)
+    room = coverage * answered[:, -1:]
+    taken = np.clip(room - (answered - size), 0.0, size)
+    share = np.divide(taken, size, out=np.zeros_like(size), where=size > 0)
+    wrong = (share * np.diff(missed, axis=1, prepend=0.0)).sum(1)
+    result: Floats = 1 - wrong / room[:, 0]
+    return result
+
+
+def _answering(weights: Floats, confidence: Floats, right: Floats) -> tuple[Floats, Floats, Floats]:
+    """By level of confidence, from the surest on, `[R,L]`: how many are answered, how many wrongly, how many join."""
+    order = np.argsort(-confidence, kind="stable")
+    begins = np.flatnonzero(np.diff(-confidence[order], prepend=-np.inf))
+    ordered = weights[:, order]
+    size: Floats = np.add.reduceat(ordered, begins, axis=1)
+    missed: Floats = np.cumsum(np.add.reduceat(ordered * (1 - right[order]), begins, axis=1), 1)
+    answered: Floats = np.cumsum(size, 1)
+    return answered, missed, size

@@ -1,8 +1,8 @@
 """The suites that are called by name. One that is added here is known to the command line and to its help.
 
 A suite is a function `(data, *, options) -> Task`: `data` is a file, a directory or the id of a public data set, and
-its keyword-only parameters are its options. One whose answers a judge scores has the option `judge: Chat | None = None`.
-One that needs no data has no `data`.
+its keyword-only parameters are its options. One whose answers a judge scores has the option
+`judge: Chat | None = None`. One that needs no data has no `data`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Literal
 
 from accord.evaluate.task import Task
 
-Need = Literal["answers", "log-probabilities", "rewards", "rewards or log-probabilities", "choices"]
+Need = Literal[
+    "answers", "log-probabilities", "rewards", "rewards or log-probabilities", "choices", "as the other suite"
+]
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,55 @@ SUITES: dict[str, Suite] = {
         "rewards or log-probabilities",
         reads="rows with input and target_scores (BIG-bench) or targets with choices and labels, in JSON or JSONL",
         hub="HuggingFaceH4/hhh_alignment",
+    ),
+    "truthfulqa": Suite(
+        f"{_HOME}.truthfulqa:truthfulqa",
+        "Whether true answers are likelier than common misconceptions: MC0 to MC3.",
+        "log-probabilities",
+        reads="the authors' CSV (Question, Best Answer, Correct Answers, Incorrect Answers) or mc_task.json",
+        hub="truthfulqa/truthful_qa:multiple_choice",
+    ),
+    "preference": Suite(
+        f"{_HOME}.preference:preference",
+        "Whether the preferred response is the likelier or better rewarded one, on any preferences.",
+        "rewards or log-probabilities",
+        reads="any file of preferences that accord data check reads",
+    ),
+    "rewardbench": Suite(
+        f"{_HOME}.rewardbench:rewardbench",
+        "RewardBench: the better of two answers, over chat, safety, code and mathematics.",
+        "rewards or log-probabilities",
+        reads="rows with prompt, chosen, rejected, subset",
+        hub="allenai/reward-bench",
+    ),
+    "rewardbench2": Suite(
+        f"{_HOME}.rewardbench2:rewardbench2",
+        "RewardBench 2: the best of four answers, and several that are equally right.",
+        "rewards or log-probabilities",
+        reads="rows with prompt, lists chosen and rejected, subset, id",
+        hub="allenai/reward-bench-2",
+    ),
+    "calibration": Suite(
+        f"{_HOME}.calibration:calibration",
+        "Whether a model is as sure of its choices as it is right; selective answering.",
+        "choices",
+        reads="questions with choices and answer (MMLU) or answerKey (ARC)",
+    ),
+    "perplexity": Suite(
+        f"{_HOME}.perplexity:perplexity",
+        "How well a model predicts texts: perplexity, bits per byte.",
+        "log-probabilities",
+        reads="text files, or rows with a column text",
+    ),
+    "robustness": Suite(
+        f"{_HOME}.robustness:robustness",
+        "What becomes of another suite's number under typos, case, white space, paraphrase and wrappers.",
+        "as the other suite",
+    ),
+    "world": Suite(
+        f"{_HOME}.world:world",
+        "Answers to held-out prompts of the embedded world, judged by its exact oracle.",
+        "answers",
     ),
 }
 """The suites; one that is added here is known to the command line and to its help."""

@@ -43,10 +43,14 @@ def located(name: str, data: str | None, *, hub: str, reads: str) -> str:
 def rows_of(source: str, *, split: str = "test") -> Iterator[Row]:
     """The rows of a file, of the files of a directory, or of a public data set.
 
+    Of a directory in which files are named like the split, those are read.
+
     Raises:
         DataError: a row or the source cannot be read; names file and line.
     """
-    tables, _ = tables_of(source, split=split)
+    path = Path(source)
+    named = sorted(file for file in path.rglob("*") if is_data_file(file) and split in file.name)
+    tables = [table for one in named or [path] for table in tables_of(str(one), split=split)[0]]
     for table in tables:
         for row in table.rows():
             if isinstance(row, DataError):

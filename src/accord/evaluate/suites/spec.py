@@ -66,11 +66,13 @@ def _of_registry(name: str, suite: Suite, rest: str, data: str | None, judge: Ch
     given = checked_options(build, options, where=where)
     if suite.judged and judge is None:
         raise ConfigError(f"{name} needs somebody who scores answers", where="--judge", mend="Name a judge.")
-    if JUDGE in inspect.signature(build).parameters:
+    takes = inspect.signature(build).parameters
+    if JUDGE in takes:
         given[JUDGE] = judge
-    if not suite.reads:
+    if "data" not in takes:
         return build(**given)
-    return build(located(name, data, hub=suite.hub, reads=suite.reads), **given)
+    found = located(name, data, hub=suite.hub, reads=suite.reads) if suite.reads else data
+    return build(found, **given)
 
 
 def _own(module_name: str, function_name: str, data: str | None) -> Task:
