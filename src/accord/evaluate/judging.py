@@ -18,6 +18,7 @@ import msgspec
 
 from accord.chat.types import Chat, Request
 from accord.errors import ConfigError
+from accord.evaluate.controls import constant_answer, empty_answer
 from accord.feedback.judge.templates import fill, read_choice
 from accord.record import Message
 from accord.record.measurement import Axis
@@ -26,6 +27,12 @@ SHIPPED = Path(__file__).parent / "suites" / "prompts"
 
 LONGEST = 1024
 """Tokens that a judge may reason in before its numbers."""
+
+GENERAL = "That depends on several things. Look at each of them in turn, ask somebody who knows, and then decide."
+"""What a model says that answers everything with the same sentence."""
+
+DEGENERATE = (empty_answer(), constant_answer(GENERAL), constant_answer(name="always refuses"))
+"""Models that whoever judges answers is also shown: says nothing, always the same, always a refusal."""
 
 CONSISTENT = Axis("consistent", description="Share of the pairs of which both orders have the same verdict.")
 

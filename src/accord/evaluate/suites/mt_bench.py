@@ -24,8 +24,7 @@ from msgspec.structs import replace
 
 from accord.chat.types import Chat, Request
 from accord.errors import DataError
-from accord.evaluate.controls import constant_answer, empty_answer
-from accord.evaluate.judging import CONSISTENT, FIRST_SHOWN, LONGEST, UNREAD, judge_settings
+from accord.evaluate.judging import CONSISTENT, DEGENERATE, FIRST_SHOWN, LONGEST, UNREAD, judge_settings
 from accord.evaluate.subject import Subject
 from accord.evaluate.suites.mt_bench_files import (
     WITH_REFERENCE,
@@ -186,7 +185,7 @@ def _task(
         axes=axes,
         cluster="question",
         slices=("category", "turn"),
-        controls=(empty_answer(), constant_answer()),
+        controls=DEGENERATE,
         settings=settings,
         notes=notes,
     )
