@@ -10,6 +10,7 @@ import numpy as np
 
 from accord.errors import ConfigError, NumericsError
 from accord.evaluate.bootstrap import Bootstrap
+from accord.evaluate.length_control import length_controlled
 from accord.evaluate.reward_scores import rewardbench2, stratified
 from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value
 from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio, selective_accuracy
@@ -27,6 +28,7 @@ STATISTICS: dict[str, Callable[..., Floats]] = {
     "accuracy at 50%": partial(selective_accuracy, coverage=0.5),
     "stratified": stratified,
     "rewardbench2": rewardbench2,
+    "length_controlled": length_controlled,
 }
 """How several columns become one number that is no mean, by name; functions of the items' weights and the columns."""
 
