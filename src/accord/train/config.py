@@ -16,6 +16,7 @@ ChatMode = Literal["auto", "on", "off"]
 Template = Literal["messages", "instruction"]
 Shard = Literal["auto", "full", "none"]
 Missing = Literal["stop", "record"]
+OffPolicy = Literal["token", "response"]
 Mixing = Literal["arithmetic", "geometric"]
 
 
@@ -81,6 +82,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         passes: how often a round's answers are trained on; default by method, mostly once.
         max_tokens: longest sampled answer; a longer one is cut and counts as unfinished.
         sample_temperature: of the sampling; log-probabilities are taken at the same temperature.
+        ahead: 1 draws a round's answers with the weights before the last round's updates, so that a server draws them
+            while the updates are computed; 0 draws them with the newest.
+        off_policy: what is weighed by itself in a policy-gradient method where the weights that drew an answer are not
+            those that learn from it (ahead, rollouts): each token, or, exact but noisier, the whole response.
+        off_policy_cap: largest such weight; higher is less biased and noisier.
         refill: how often further prompts may replace those whose answers all score alike, in a round; default by
             method, mostly 0.
         self_play: compare the data's answers with the policy's own and prefer the data's, in rounds (SPIN); the
@@ -161,6 +167,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     passes: int | None = None
     max_tokens: int = 128
     sample_temperature: float = 1.0
+    ahead: int = 0
+    off_policy: OffPolicy = "token"
+    off_policy_cap: float = 2.0
     refill: int | None = None
     self_play: bool = False
     replay: int = 0
@@ -235,6 +244,8 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("passes", 1, _INFINITE),
     ("max_tokens", 1, _INFINITE),
     ("sample_temperature", _TINY, 100.0),
+    ("ahead", 0, 1),
+    ("off_policy_cap", _TINY, _INFINITE),
     ("refill", 0, _INFINITE),
     ("resample", 0, _INFINITE),
     ("replay", 0, _INFINITE),

@@ -96,10 +96,20 @@ class RunDirectory:
         """Where the Groups of a round are kept for later rounds to train on again."""
         return self.path / "rounds" / f"round-{number:06d}.jsonl"
 
+    def ahead_file(self, number: int) -> Path:
+        """Where the answers of a round are kept that were drawn before it began."""
+        return self.path / "rounds" / f"ahead-{number:06d}.msgpack"
+
+    def ahead_files(self) -> dict[int, Path]:
+        """The rounds that were drawn ahead, by number."""
+        found = sorted(self.ahead_file(0).parent.glob("ahead-*.msgpack"))
+        return {int(path.stem.removeprefix("ahead-")): path for path in found}
+
     def clear(self) -> None:
         """Delete what a run wrote here, and nothing else."""
         kept = self.round_file(0).parent
-        for path in [*(self.path / name for name in _FILES), *kept.glob("round-*.jsonl")]:
+        rounds = [*kept.glob("round-*.jsonl"), *kept.glob("ahead-*")]
+        for path in [*(self.path / name for name in _FILES), *rounds]:
             path.unlink(missing_ok=True)
         if kept.is_dir() and not any(kept.iterdir()):
             kept.rmdir()

@@ -23,8 +23,10 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
-from accord.train.actor import Accompanied, Actor, PromptOrder
+from accord.train.actor import Accompanied, Actor, PromptOrder, rounds_in, steps_a_round
+from accord.train.ahead import Ahead, Elsewhere
 from accord.train.config import TrainConfig
+from accord.train.directory import RunDirectory
 from accord.train.measure import Measurement, measure_rewards
 from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, resolved
 from accord.train.progress import Display
@@ -56,6 +58,9 @@ def prepare_rounds(
     method = METHODS.get(config.objective)
     accompanied = actor if isinstance(actor, Accompanied) else None
     mixed = accompanied is not None and accompanied.mixes
+    if config.ahead and (accompanied is not None or config.self_play):
+        mend = "Leave it out."
+        raise ConfigError("other policies take part in each round", where="--ahead", mend=mend)
     if mixed and method is not None:
         method = corrected(method)
     objective = resolve(config.objective) if method is None else method.objective(config.hyper)
@@ -77,6 +82,15 @@ def prepare_rounds(
         temperature=config.sample_temperature,
     )
     order = PromptOrder(training.groups, config.prompts, config.seed)
+    if config.ahead:
+        directory = RunDirectory(config.out)
+        actor = Ahead(
+            actor,
+            directory,
+            rounds=rounds_in(config, len(training.groups)),
+            steps_a_round=steps_a_round(config),
+        )
+    apart = bool(config.ahead) or isinstance(actor, Elsewhere)
     display.say(f"log-probs: {policy.engine.note}")
     examined: list[Group] = []
 
@@ -87,7 +101,7 @@ def prepare_rounds(
     return Run(
         config=config,
         task=task,
-        source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs), mixed=mixed),
+        source=Rounds(task, credit, actor, order, config, _kept(config, policy, needs), mixed=mixed, apart=apart),
         scored=[],
         measure=measure,
         prompts=held_out[: config.samples],

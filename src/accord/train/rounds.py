@@ -24,9 +24,11 @@ from accord.record import Encoded, Group, read_groups, write_groups
 from accord.record.adapt import adapt
 from accord.train import distributed
 from accord.train.actor import Actor, PromptOrder, parts_of_pass, rounds_in, steps_a_round
+from accord.train.ahead import Ahead
 from accord.train.collate import Example, feedback_tensors, given_tensors, make_examples
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
+from accord.train.off_policy import OWN, weighed
 from accord.train.plan import micro_batches
 from accord.train.source import Step
 from accord.train.step import StepResult, Task
@@ -41,9 +43,6 @@ SHOWN = 2
 ROUND_TENSORS = ("reference", "divergence", "old_value", "old_cost_value")
 """What is computed once a round, before its updates, where it is needed."""
 
-_OWN = "own_behaviour"
-"""What the policy itself gave tokens that it sampled together with others."""
-
 
 class Rounds:
     """The source of an online run's examples.
@@ -57,6 +56,7 @@ class Rounds:
         config: the settings, resolved.
         kept: texts to keep likely beside what is learned; each goes with one prompt, in turn.
         mixed: whether others than the policy have a say in what is sampled.
+        apart: whether what samples has not the weights that learn, or is another program.
     """
 
     def __init__(
@@ -69,9 +69,10 @@ class Rounds:
         kept: Sequence[Encoded] = (),
         *,
         mixed: bool = False,
+        apart: bool = False,
     ) -> None:
         self._task, self._credit, self._actor, self._prompts = task, credit, actor, prompts
-        self._config, self._kept, self._mixed = config, kept, mixed
+        self._config, self._kept, self._mixed, self._apart = config, kept, mixed, apart
         self._parts = parts_of_pass(config)
         self._ended = False
         self._notes: dict[str, float] = {}
@@ -94,6 +95,11 @@ class Rounds:
     def resumable(self, taken: int) -> bool:
         """After whole rounds, and at the end."""
         return taken % self.steps_a_round == 0 or taken == self.total
+
+    def settle(self) -> None:
+        """Wait for answers that are being drawn ahead."""
+        if isinstance(self._actor, Ahead):
+            self._actor.settle()
 
     def epoch(self, taken: int) -> float:
         """How often each prompt has been answered, on average."""
@@ -138,6 +144,8 @@ class Rounds:
             examples = self._before_updates(examples)
             if self._credit is not None:
                 examples = self._credited(examples, self._credit)
+                if self._apart:
+                    examples = self._weighed(examples)
         self._notes["seconds/credit"] = round(time.monotonic() - begun, 3)
         self._notes["round"] = number
         self._notes["round/groups"] = len(examples)
@@ -188,8 +196,8 @@ class Rounds:
         """The examples with the reference's log-probs and the critic's estimates, where anything needs them."""
         needs = {*self._task.needs, *(self._credit.needs if self._credit is not None else ())}
         names = [name for name in ROUND_TENSORS if name in needs]
-        if self._mixed and self._credit is not None and "behaviour" in self._credit.needs:
-            names.append(_OWN)
+        if self._credit is not None and (self._apart or (self._mixed and "behaviour" in self._credit.needs)):
+            names.append(OWN)
         if not names:
             return examples
         indices = {id(example): index for index, example in enumerate(examples)}
@@ -216,8 +224,8 @@ class Rounds:
             if "divergence" in names:
                 start = task.reference.in_place
                 folded["divergence"] = task.policy.divergences(rows, start, _forward_kl, temperature=task.temperature)
-        if _OWN in names:
-            folded[_OWN] = task.policy.logprobs(rows, temperature=task.temperature)
+        if OWN in names:
+            folded[OWN] = task.policy.logprobs(rows, temperature=task.temperature)
         if task.critic is not None:
             folded |= {f"old_{name}": value for name, value in task.critic.values(rows).items()}
         return {name: folded[name] for name in names}
@@ -225,10 +233,10 @@ class Rounds:
     def _credited(self, examples: list[Example], credit: BoundCredit) -> list[Example]:
         """Advantages (and the critic's targets) from the whole round at once."""
         tensors = _round_tensors(examples, credit.needs)
-        # What is credited is the policy, so its own divergence is priced, not that of the mixture it sampled in.
-        own = given_tensors(examples, tensors["mask"].shape, (_OWN,))
+        # What is credited is the policy, so its own divergence is priced, not that of what sampled.
+        own = given_tensors(examples, tensors["mask"].shape, (OWN,))
         if own:
-            tensors["behaviour"] = own[_OWN]
+            tensors["behaviour"] = own[OWN]
         state = {name: torch.tensor(value) for name, value in self._task.state.items()}
         with torch.no_grad():
             found = credit({**tensors, "state": state})
@@ -244,6 +252,15 @@ class Rounds:
             dataclasses.replace(example, given={**example.given, **_of_group(targets, b, example)})
             for b, example in enumerate(examples)
         ]
+
+    def _weighed(self, examples: list[Example]) -> list[Example]:
+        """The examples with advantages that are right for the policy as it is now."""
+        config = self._config
+        found, notes = weighed(
+            examples, version=self._task.policy.version, cap=config.off_policy_cap, of=config.off_policy
+        )
+        self._notes |= notes
+        return found
 
 
 def _forward_kl(policy: Tensor, other: Tensor) -> Tensor:

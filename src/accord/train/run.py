@@ -288,6 +288,7 @@ class _Session:
             self.stopped |= self.config.alarm == "stop"
 
     def _checkpoint(self, step: int) -> None:
+        self.prepared.source.settle()
         state = checkpoint.State(
             step=step,
             tokens=self.tokens,

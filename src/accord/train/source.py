@@ -29,6 +29,10 @@ class Source(Protocol):
         """Whether the run can be taken up again after `taken` steps."""
         ...
 
+    def settle(self) -> None:
+        """Wait for whatever goes on beside the updates; the run is about to be checkpointed."""
+        ...
+
     def epoch(self, taken: int) -> float:
         """How often each prompt has been seen after `taken` steps."""
         ...
@@ -63,6 +67,9 @@ class Planned:
     def resumable(self, taken: int) -> bool:
         """Always: the plan does not depend on the weights."""
         return True
+
+    def settle(self) -> None:
+        """Nothing goes on beside the updates."""
 
     def epoch(self, taken: int) -> float:
         """Steps taken over the steps in which every example is seen once."""

@@ -58,7 +58,7 @@ def limited_advantage(
         old_cost_value: `[B,n,T]` the cost critic's.
         gamma: discount a token, at least 0 and at most 1; 1 does not discount.
         gae_lambda: how far differences are summed, at least 0 (one step) and at most 1 (to the end).
-        cost_gae_lambda: how far differences of the cost are summed, at least 0 and at most 1; below 1 is less noisy, and
+        cost_gae_lambda: how far differences of the cost are summed, at least 0 and at most 1; below 1 is less noisy and
             trusts the cost's critic.
         whiten: the reward's advantages of the round get mean 0 and variance 1, that `unbiased` or of the `population`;
             `none` leaves them.
