@@ -79,12 +79,17 @@ class Bootstrap:
         """Two-sided, of a statistic that is truly 0: the level at which the interval begins to exclude 0."""
         if self.clusters < 2:
             return 1.0
-        if not np.ptp(self.drawn):
+        if self.still:
             return float(self.drawn[0] == 0)
         below = float(np.mean(self.drawn < 0) + np.mean(self.drawn == 0) / 2)
         reached = _quantile_of(below, len(self.drawn)) - self.bias
         z = reached / (1 + self.acceleration * reached) - self.bias
         return float(2 * stats.t.sf(abs(z) / self._widening, self.clusters - 1))
+
+    @property
+    def still(self) -> bool:
+        """Whether every resampling gives the same: a spread of zero was observed, not proven."""
+        return self.clusters > 1 and not np.ptp(self.drawn)
 
     @property
     def _widening(self) -> float:

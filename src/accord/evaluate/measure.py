@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
+import random
 from collections.abc import Sequence
 
 from msgspec.structs import replace
@@ -25,7 +27,7 @@ def measure(task: Task, subject: Subject) -> Measurement:
         DataError: two items have the same id, or asking or scoring loses items.
         NumericsError: an item's number is not finite; names the item.
     """
-    asked = _with_ids(task)
+    asked = with_ids(task.items, task.name)
     items = _measured(task, subject, asked)
     estimates = _estimates(task, items)
     if not estimates:
@@ -47,16 +49,52 @@ def measure(task: Task, subject: Subject) -> Measurement:
     )
 
 
-def _with_ids(task: Task) -> list[Group]:
-    """The items with an id each: their own, or their place."""
-    items = [item if item.id else replace(item, id=str(place)) for place, item in enumerate(task.items)]
+def with_ids(items: Sequence[Group], task: str) -> list[Group]:
+    """Items with an id each: their own, or their place.
+
+    Raises:
+        DataError: two have the same.
+    """
+    named = [item if item.id else replace(item, id=str(place)) for place, item in enumerate(items)]
     seen: set[str] = set()
-    for place, item in enumerate(items):
+    for place, item in enumerate(named):
         if str(item.id) in seen:
             mend = "Ids pair the results of two models: give every item its own, or none."
-            raise DataError(f"another item has the id {item.id!r}", path=f"task {task.name}, item {place}", mend=mend)
+            raise DataError(f"another item has the id {item.id!r}", path=f"task {task}, item {place}", mend=mend)
         seen.add(str(item.id))
-    return items
+    return named
+
+
+def cluster_of(task: Task, item: Group) -> str:
+    """What an item shares with others: the entry of its `meta` that the task names, or its own id."""
+    own = str(item.id)
+    return own if task.cluster is None else str(item.meta.get(task.cluster, own))
+
+
+def subset(task: Task, most: int, *, seed: int = 0) -> Task:
+    """A task with whole clusters of its items, drawn at random, together at most so many (one cluster at least).
+
+    Items keep their order and ids, so that models are paired whatever part of a task each was measured on.
+
+    Raises:
+        ConfigError: not one item is asked for.
+    """
+    if most < 1:
+        raise ConfigError("must be 1 or more", where="--limit")
+    items = with_ids(task.items, task.name)
+    clusters: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        clusters.setdefault(cluster_of(task, item), []).append(place)
+    order = list(clusters)
+    random.Random(f"subset:{seed}").shuffle(order)
+    chosen: list[int] = []
+    for name in order:
+        if chosen and len(chosen) + len(clusters[name]) > most:
+            break
+        chosen += clusters[name]
+    return dataclasses.replace(
+        task, items=[items[place] for place in sorted(chosen)], settings={**task.settings, "subset seed": seed}
+    )
 
 
 def _measured(task: Task, subject: Subject, asked: Sequence[Group]) -> list[Item]:
@@ -71,7 +109,7 @@ def _measured(task: Task, subject: Subject, asked: Sequence[Group]) -> list[Item
         Item(
             id=str(item.id),
             values=_numbers(values, item, place),
-            cluster=str(item.meta.get(task.cluster, item.id)) if task.cluster is not None else str(item.id),
+            cluster=cluster_of(task, item),
             slices={name: str(item.meta[name]) for name in task.slices if item.meta.get(name) is not None},
             prompt=item.prompt_text(),
             answers=tuple(response.text for response in item.responses),

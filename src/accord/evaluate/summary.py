@@ -12,12 +12,15 @@ from accord.errors import ConfigError, NumericsError
 from accord.evaluate.bootstrap import Bootstrap
 from accord.evaluate.length_control import length_controlled
 from accord.evaluate.reward_scores import rewardbench2, stratified
-from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value
+from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value, wilson
 from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio, selective_accuracy
 from accord.record import Estimate
 from accord.record.measurement import Axis, Item
 
 MEAN = "mean"
+
+SHARE = "share"
+"""The unit of numbers between 0 and 1, whose intervals stay open where no resampling shows a spread."""
 
 STATISTICS: dict[str, Callable[..., Floats]] = {
     "ratio": ratio,
@@ -49,7 +52,8 @@ class Difference:
 def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
     """An axis of measured items; `None` where no item has all the columns that it is made from.
 
-    A mean has the interval of `mean_estimate`, any other statistic that of the bootstrap over clusters.
+    A mean has the interval of `mean_estimate`, any other statistic that of the bootstrap over clusters; a share that is
+    the same under every resampling has Wilson's.
 
     Raises:
         ConfigError: the axis names a statistic that does not exist.
@@ -64,6 +68,9 @@ def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
         return mean_estimate(columns[0], clusters)
     value = _value(axis, statistic, columns)
     bootstrap = Bootstrap.of(lambda weights: statistic(weights, *columns), value, clusters)
+    if bootstrap.still and axis.unit == SHARE and 0 <= value <= 1:
+        bounds = wilson(value * bootstrap.clusters, bootstrap.clusters)
+        return Estimate(value, bounds.low, bounds.high, len(known))
     return Estimate(value, *bootstrap.interval(), len(known))
 
 
@@ -89,6 +96,11 @@ def difference(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> Dif
         return Difference(estimate, paired_p_value(old[0], new[0], clusters))
     value = _value(axis, statistic, new) - _value(axis, statistic, old)
     bootstrap = Bootstrap.of(lambda weights: statistic(weights, *new) - statistic(weights, *old), value, clusters)
+    if bootstrap.still and axis.unit == SHARE and abs(value) <= 1:
+        # Every cluster shows the same change: what as many items with that change amount to.
+        worse, better = [max(0.0, -value)] * bootstrap.clusters, [max(0.0, value)] * bootstrap.clusters
+        seen = paired_difference(worse, better)
+        return Difference(Estimate(value, seen.low, seen.high, len(shared)), paired_p_value(worse, better))
     return Difference(Estimate(value, *bootstrap.interval(), len(shared)), bootstrap.p_value())
 
 

@@ -129,7 +129,16 @@ def checked_options(function: Callable[..., Any], given: Mapping[str, Any], *, w
     Raises:
         ConfigError: an option is unknown, missing, of the wrong type or out of range.
     """
-    known = {option.name: option for option in options_of(function)}
+    return converted_options(options_of(function), given, where=where)
+
+
+def converted_options(options: Sequence[Option], given: Mapping[str, Any], *, where: str) -> dict[str, Any]:
+    """The given ones of some options, converted from text where they are text, and checked.
+
+    Raises:
+        ConfigError: an option is unknown, missing, of the wrong type or out of range.
+    """
+    known = {option.name: option for option in options}
     for name in given:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -1,8 +1,8 @@
 """The suites that are called by name. One that is added here is known to the command line and to its help.
 
 A suite is a function `(data, *, options) -> Task`: `data` is a file, a directory or the id of a public data set, and
-its keyword-only parameters are its options. One whose answers a judge scores has the option
-`judge: Chat | None = None`. One that needs no data has no `data`.
+its keyword-only parameters are its options. One whose answers a judge scores has the option `judge: Chat`. One that
+needs no data has no `data`.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from accord.errors import AccordError, ConfigError
 from accord.evaluate.suites.registry import SUITES, Suite, suite_function
 from accord.evaluate.suites.sources import located
 from accord.evaluate.task import Task
-from accord.feedback.function import checked_options
+from accord.feedback.function import converted_options, options_of
 
 JUDGE = "judge"
 """The option of a suite that takes the judge, a `Chat`; nobody writes it into the suite's own words."""
@@ -63,7 +63,7 @@ def _of_registry(name: str, suite: Suite, rest: str, data: str | None, judge: Ch
         if not equals:
             raise ConfigError(f"{piece!r} is no option", where=where, mend="Write NAME:OPTION=VALUE,OPTION=VALUE.")
         options[key] = value
-    given = checked_options(build, options, where=where)
+    given = converted_options([one for one in options_of(build) if one.name != JUDGE], options, where=where)
     if suite.judged and judge is None:
         raise ConfigError(f"{name} needs somebody who scores answers", where="--judge", mend="Name a judge.")
     takes = inspect.signature(build).parameters
