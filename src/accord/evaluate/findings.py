@@ -20,9 +20,14 @@ def finding_of(paired: Paired, axis: Axis, *, primary: bool) -> Finding | None:
     if found is None:
         return None
     comparison, p_value = found
-    lacking = [
+    some = [
         (one, other)
         for one, other in zip(before, after, strict=True)
+        if any(item.values.get(name) is not None for name in axis.sources() for item in (one, other))
+    ]
+    lacking = [
+        (one, other)
+        for one, other in some
         if any((one.values.get(name) is None) != (other.values.get(name) is None) for name in axis.sources())
     ]
     return Finding(
@@ -32,7 +37,7 @@ def finding_of(paired: Paired, axis: Axis, *, primary: bool) -> Finding | None:
         primary=primary,
         moved=moved(axis, before, after),
         missing=len(lacking),
-        bounds=_bounds(axis, before, after) if lacking else None,
+        bounds=bounds_of(axis, [one for one, _ in some], [other for _, other in some]) if lacking else None,
         controls={
             name: estimates[axis.name] for name, estimates in paired.before.controls.items() if axis.name in estimates
         },
@@ -87,25 +92,18 @@ def _slices(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> tuple[
     )
 
 
-def _bounds(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> tuple[Estimate, Estimate] | None:
+def bounds_of(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> tuple[Estimate, Estimate] | None:
     """The difference if every missing number were the worst for the second model, and if the best; of shares only."""
     (name, *more) = axis.sources()
-    known = [item.values.get(name) for item in (*before, *after)]
-    if more or axis.statistic != "mean" or not all(value is None or 0 <= value <= 1 for value in known):
+    values = [(one.values.get(name), other.values.get(name)) for one, other in zip(before, after, strict=True)]
+    if more or axis.statistic != "mean" or not all(one is None or 0 <= one <= 1 for row in values for one in row):
         return None
-    rows = [
-        (one.values.get(name), other.values.get(name), one.cluster)
-        for one, other in zip(before, after, strict=True)
-        if one.values.get(name) is not None or other.values.get(name) is not None
-    ]
-    clusters = [cluster for _, _, cluster in rows]
+    clusters = [item.cluster for item in before]
 
     def filled(first: float, second: float) -> Estimate:
-        return paired_difference(
-            [first if one is None else one for one, _, _ in rows],
-            [second if other is None else other for _, other, _ in rows],
-            clusters,
-        )
+        old = [first if one is None else one for one, _ in values]
+        new = [second if other is None else other for _, other in values]
+        return paired_difference(old, new, clusters)
 
     least, most = filled(1.0, 0.0), filled(0.0, 1.0)
     return (least, most) if axis.higher_is_better is not False else (most, least)

@@ -207,6 +207,7 @@ class ModelsComparison(msgspec.Struct, frozen=True, omit_defaults=True):
         pairs: the first against each of the others.
         standings: all models by axis, where there are more than two.
         ratings: of all models, where their answers were compared pair by pair.
+        style_ratings: the same with style held fixed.
         gate: what a regression gate said.
         settings: of each task, the same for all models.
         judge: who compared the answers, with its audit.
@@ -219,6 +220,7 @@ class ModelsComparison(msgspec.Struct, frozen=True, omit_defaults=True):
     pairs: tuple[PairComparison, ...]
     standings: tuple[AxisStandings, ...] = ()
     ratings: Ratings | None = None
+    style_ratings: Ratings | None = None
     gate: Gate | None = None
     settings: dict[str, dict[str, Any]] = {}
     judge: dict[str, Any] = {}

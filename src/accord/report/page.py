@@ -23,7 +23,7 @@ def run_page(view: RunView) -> str:
     model = view.run.config.get("model") or view.run.environment.get("model")
     parts = [view.run.objective, f"on {model}" if model else "", f"started {started}" if started else ""]
     return (
-        _templates()
+        templates()
         .get_template("run.html")
         .render(
             title=view.name,
@@ -40,7 +40,7 @@ def comparison_page(views: Sequence[RunView]) -> str:
     """The page of several runs: their verdicts, axes, curves and samples side by side."""
     names = [view.name for view in views]
     return (
-        _templates()
+        templates()
         .get_template("comparison.html")
         .render(
             title=f"{len(views)} runs compared",
@@ -131,7 +131,8 @@ def _visible(value: object) -> object:
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """The report's templates: everything that they print is made visible and escaped."""
     environment = Environment(
         loader=PackageLoader("accord.report"),
         autoescape=True,

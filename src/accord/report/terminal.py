@@ -12,9 +12,17 @@ from rich.text import Text
 from accord.report.reading import Run, read_run
 from accord.report.text import clean
 from accord.report.verdict import Kind
-from accord.report.view import RunView, view_run
+from accord.report.view import AxisRow, view_run
 
-_STYLES: dict[Kind, str] = {"better": "bold green", "worse": "bold red", "not distinguishable": "bold", "none": "bold"}
+STYLES: dict[Kind, str] = {
+    "better": "bold green",
+    "worse": "bold red",
+    "not distinguishable": "bold",
+    "trade-off": "bold yellow",
+    "none": "bold",
+}
+"""How a verdict is printed."""
+
 _VERDICT_STYLES = {"better": "green", "worse": "red"}
 _SHORT = {"not distinguishable": "≈"}
 
@@ -27,48 +35,49 @@ def print_summary(run: Run | str | Path, console: Console) -> None:
     """
     read = run if isinstance(run, Run) else read_run(run)
     view = view_run(read, read.name)
-    console.print(_text(view.headline.sentence, _STYLES[view.headline.kind]))
+    console.print(plain(view.headline.sentence, STYLES[view.headline.kind]))
     for detail in view.headline.details:
-        console.print(_text(detail, "dim"))
+        console.print(plain(detail, "dim"))
     if view.axes:
-        _print_table(view, console)
+        print_axes(view.axes, view.columns, console)
     for concern in view.concerns:
         style = "red" if concern.severity == "serious" else "yellow"
-        console.print(_text("! ", style) + _text(concern.title) + _text(f": {concern.text}", "dim"))
+        console.print(plain("! ", style) + plain(concern.title) + plain(f": {concern.text}", "dim"))
 
 
-def _print_table(view: RunView, console: Console) -> None:
+def print_axes(rows: Sequence[AxisRow], columns: Sequence[str], console: Console) -> None:
     """Print the fullest table that fits: the stages in between go last, after the long word of the verdict."""
-    ends = (view.columns[0], view.columns[-1])
-    for columns, words in ((view.columns, {}), (view.columns, _SHORT), (ends, _SHORT)):
-        table = _table(view, columns, words)
+    ends = (columns[0], columns[-1])
+    for shown, words in ((columns, {}), (columns, _SHORT), (ends, _SHORT)):
+        table = _table(rows, shown, words)
         if console.measure(table, options=console.options.update(width=1000)).maximum <= console.width:
             break
     console.print(table)
-    if words and any(row.verdict in words for row in view.axes):
-        console.print(_text("≈ not distinguishable: the interval includes zero", "dim"))
+    if words and any(row.verdict in words for row in rows):
+        console.print(plain("≈ not distinguishable: the interval includes zero", "dim"))
 
 
-def _table(view: RunView, columns: Sequence[str], words: Mapping[str, str]) -> Table:
+def plain(content: str, style: str = "") -> Text:
+    """Untrusted text, visible and without effect."""
+    return Text(clean(content), style=style)
+
+
+def _table(rows: Sequence[AxisRow], columns: Sequence[str], words: Mapping[str, str]) -> Table:
     """The table by axis with the given models; `words` replaces words of the verdict."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column("axis", overflow="fold")
     for column in columns:
-        table.add_column(_text(column), justify="right", no_wrap=True)
+        table.add_column(plain(column), justify="right", no_wrap=True)
     table.add_column("change", justify="right", no_wrap=True)
     table.add_column("95% interval", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
-    for row in view.axes:
+    for row in rows:
         means = {column: mean for column, mean, _ in row.models}
         table.add_row(
-            _text(f"{row.axis} {row.unit}".strip(), "bold" if row.primary else ""),
-            *(_text(means[column]) for column in columns),
-            _text(row.difference),
-            _text(row.difference_interval, "dim"),
-            _text(words.get(row.verdict, row.verdict), _VERDICT_STYLES.get(row.verdict, "dim")),
+            plain(f"{row.axis} {row.unit}".strip(), "bold" if row.primary else ""),
+            *(plain(means[column]) for column in columns),
+            plain(row.difference),
+            plain(row.difference_interval, "dim"),
+            plain(words.get(row.verdict, row.verdict), _VERDICT_STYLES.get(row.verdict, "dim")),
         )
     return table
-
-
-def _text(content: str, style: str = "") -> Text:
-    return Text(clean(content), style=style)

@@ -9,7 +9,7 @@ from accord.record import Comparison, Evaluation
 from accord.report.reading import Run
 from accord.report.text import brief_number, decimals_of, figure, interval, one_line
 
-Kind = Literal["better", "worse", "not distinguishable", "none"]
+Kind = Literal["better", "worse", "not distinguishable", "trade-off", "none"]
 
 _POWER_FACTOR = (1.959964 + 0.841621) / 1.959964
 """From the half width of a 95% interval to the difference that is found with 80% probability (Miller 2024, eq. 9)."""
@@ -19,6 +19,7 @@ _TITLES: dict[Kind, str] = {
     "better": "Better",
     "worse": "Worse",
     "not distinguishable": "Not distinguishable",
+    "trade-off": "A trade-off",
     "none": "No verdict",
 }
 
@@ -39,7 +40,7 @@ class Headline:
 
     @property
     def title(self) -> str:
-        """`Better`, `Worse`, `Not distinguishable` or `No verdict`."""
+        """`Better`, `Worse`, `Not distinguishable`, `A trade-off` or `No verdict`."""
         return _TITLES[self.kind]
 
 
@@ -53,7 +54,7 @@ def headline(run: Run) -> Headline:
     details = [judged_by(evaluation), *_worse_axes(evaluation), *_better_axes(evaluation)]
     if kind == "not distinguishable":
         details.append(_detectable(comparison))
-    return Headline(kind, _sentence(comparison, kind), tuple(detail for detail in details if detail))
+    return Headline(kind, sentence(comparison, kind), tuple(detail for detail in details if detail))
 
 
 def judged_by(evaluation: Evaluation) -> str:
@@ -98,14 +99,15 @@ def judge_facts(judge: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple((one_line(label.replace("_", " "), 80), value) for label, value in facts)
 
 
-def _sentence(comparison: Comparison, kind: Kind) -> str:
+def sentence(comparison: Comparison, kind: Kind, *, than: str = "") -> str:
+    """The verdict on one axis; `than` is what the first model is called, where it is not the start of a training."""
     axis, items = one_line(comparison.axis), f"{comparison.difference.n:,} paired items"
     moves = f"{axis} {moved(comparison)}{unit_of(comparison)}, a difference of {change(comparison)} over {items}"
     if kind == "not distinguishable":
-        return f"Not distinguishable from the start: {moves}; the interval includes zero."
+        return f"Not distinguishable from {than or 'the start'}: {moves}; the interval includes zero."
     if kind == "none":
         return f"No verdict: {moves}, and this axis has no better or worse."
-    return f"{_TITLES[kind]}: {moves}."
+    return f"{_TITLES[kind]}{f' than {than}' if than else ''}: {moves}."
 
 
 def _worse_axes(evaluation: Evaluation) -> list[str]:

@@ -124,16 +124,21 @@ def axis_rows(comparisons: Sequence[Comparison], primary: str) -> tuple[AxisRow,
     """The table by axis, the primary axis first. Axes of one unit share the scale of their drawn intervals."""
     ordered = sorted(comparisons, key=lambda comparison: comparison.axis != primary)
     columns = model_columns(comparisons)
-    widest: dict[str, float] = {}
-    for comparison in ordered:
-        difference = comparison.difference
-        reach = max(abs(difference.low), abs(difference.high))
-        if reach < 1e300:
-            widest[comparison.unit] = max(widest.get(comparison.unit, 0.0), reach)
+    widest = reaches(ordered)
     return tuple(
-        _axis_row(comparison, columns, comparison.axis == primary, widest.get(comparison.unit, 0.0))
+        axis_row(comparison, columns, comparison.axis == primary, widest.get(comparison.unit, 0.0))
         for comparison in ordered
     )
+
+
+def reaches(comparisons: Sequence[Comparison]) -> dict[str, float]:
+    """The farthest limit of a difference, for each unit: the scale on which intervals are drawn."""
+    widest: dict[str, float] = {}
+    for comparison in comparisons:
+        reach = max(abs(comparison.difference.low), abs(comparison.difference.high))
+        if reach < 1e300:
+            widest[comparison.unit] = max(widest.get(comparison.unit, 0.0), reach)
+    return widest
 
 
 def sample_pairs(run: Run) -> tuple[SamplePair, ...]:
@@ -164,7 +169,8 @@ def original_command(run: Run) -> str:
     return shorten(str(command), 4000) if command else ""
 
 
-def _axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, reach: float) -> AxisRow:
+def axis_row(comparison: Comparison, columns: Sequence[str], primary: bool, reach: float) -> AxisRow:
+    """One axis as printed; its interval is drawn on a scale that ends at `reach` either way."""
     estimates: dict[str, Estimate] = {"before": comparison.before, **comparison.stages, "after": comparison.after}
     unit = comparison.unit
     directions = {True: "higher is better", False: "lower is better", None: "neither better nor worse"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,17 @@ def write_report(runs: Sequence[str | Path], out: str | Path | None = None) -> R
         if len(views) == 1
         else (comparison_page(views), comparison_markdown(views))
     )
-    page = _target(read, out)
-    files = ReportFiles(page, page.with_suffix(".md"), page.with_suffix(".json"))
     summary = {"runs": [run_summary(view) for view in views]}
+    return write_files(_target(read, out), html, markdown, summary)
+
+
+def write_files(page: Path, html: str, markdown: str, summary: Mapping[str, Any]) -> ReportFiles:
+    """Write a page, and Markdown and JSON beside it.
+
+    Raises:
+        DataError: the place cannot be written.
+    """
+    files = ReportFiles(page, page.with_suffix(".md"), page.with_suffix(".json"))
     texts = {
         files.html: html,
         files.markdown: markdown,
