@@ -25,6 +25,7 @@ _GROUPS = {
     "data": "Look at data before training on it.",
     "select": "Choose among scored responses: demonstrations or pairs to train on.",
     "constitution": "Align by principles: critique, revision, and judgement by a constitution.",
+    "values": "Several values: what choices go by, and models between them.",
     "world": "The embedded world, Tidewater.",
 }
 _COMMANDS = (
@@ -38,11 +39,18 @@ _COMMANDS = (
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
     ("judge", "accord.cli.judge:judge", "Have responses compared by a model, a reward or a rule, and audit the judge."),
     ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
+    (
+        "evaluate",
+        "accord.cli.evaluate:evaluate",
+        "Measure a model on suites, beside degenerate models, with intervals.",
+    ),
     ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
     ("select rs-dpo", "accord.cli.select:rs_dpo", "Pairs of responses whose scores differ enough, to train dpo on."),
     ("soup", "accord.cli.soup:soup", "One model from several that were fine-tuned from one start: their mean."),
+    ("values fit", "accord.cli.values:fit", "What several values weigh in people's choices, by group of annotators."),
+    ("values front", "accord.cli.values:front", "Models and their soups by several values: the front, and its volume."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("diffusion", "accord.cli.diffusion:diffusion", "Align diffusion models of points and drawings, and show it."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),

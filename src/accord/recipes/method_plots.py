@@ -1,4 +1,4 @@
-"""A method's loss and slope as a small SVG."""
+"""A method's loss and slope as a small SVG, and any figure in the same style."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLOURS = ("#2563eb", "#d97706")
 MUTED = "#808080"
 """Grey that can be read on white and on black."""
 
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "accord",
     "font.size": 9.0,
@@ -29,13 +29,19 @@ _STYLE: Any = {
     "xtick.color": MUTED,
     "ytick.color": MUTED,
 }
+"""What matplotlib draws with."""
 
 
 def draw(picture: Picture) -> str:
-    """The figure as SVG, transparent, with text that stays text; the same curves give the same file."""
-    with rc_context(_STYLE):
+    """The figure as SVG; the same curves give the same file."""
+    return as_svg(plot(picture))
+
+
+def as_svg(figure: Figure) -> str:
+    """A figure as SVG, transparent, with text that stays text; the same figure gives the same file."""
+    with rc_context(STYLE):
         target = io.StringIO()
-        plot(picture).savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        figure.savefig(target, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     # A tenth of a point is finer than it is looked at, and indentation would be a fifth of the file.
     svg = re.sub(r"\s*\n\s*", "\n", target.getvalue())
     return re.sub(r'="[^"]*"', lambda attribute: re.sub(r"(\.\d)\d+", r"\1", attribute[0]), svg)
@@ -43,7 +49,7 @@ def draw(picture: Picture) -> str:
 
 def plot(picture: Picture) -> Figure:
     """Two panels, the loss and its slope."""
-    with rc_context(_STYLE):
+    with rc_context(STYLE):
         figure = Figure(figsize=(7.2, 2.5), layout="constrained")
         loss, slope = figure.subplots(1, 2)
         for curve, colour in zip(picture.curves, COLOURS, strict=False):
