@@ -37,6 +37,9 @@ Progress = Callable[[int, int], None]
 Row = tuple[int, int]
 """The index of a prompt and of one of its samples."""
 
+Steer = Callable[[Tensor, Tensor, Sequence[Row]], Tensor]
+"""Changes the logits `[N,V]` of rows whose answers so far are `[N,t]`, before the temperature; gives `[N,V]`."""
+
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How to draw.
@@ -99,6 +102,7 @@ def sample(
     batch_tokens: int = BATCH_TOKENS,
     progress: Progress | None = None,
     name_of: Callable[[int], str] = "prompt {}".format,
+    steer: Steer | None = None,
 ) -> list[list[Sampled]]:
     """Draw `n` answers to each prompt.
 
@@ -116,6 +120,7 @@ def sample(
         batch_tokens: bound on prompt plus response tokens in a batch; memory, not results, depends on it.
         progress: told how many answers are finished.
         name_of: what errors call the prompt of an index.
+        steer: changes the logits of every step; log-probabilities are then those of what it makes of them.
 
     Returns:
         For each prompt its answers, in order. An answer also ends, unfinished, at the model's longest sequence.
@@ -134,7 +139,7 @@ def sample(
         network = networks_of(model)
         room = _room(prompts, sampling.max_tokens, network.limit, name_of)
         for rows in _batches(prompts, n, sampling.max_tokens, batch_tokens, mixed=network.pads):
-            batch = _Batch(network, prompts, rows, room, sampling, stops, streams, pad_id)
+            batch = _Batch(network, prompts, rows, room, sampling, stops, streams, pad_id, steer)
             for row, answer in batch.run(name_of):
                 answers[row] = answer
                 if progress is not None:
@@ -155,8 +160,10 @@ class _Batch:
         stops: Stops,
         streams: Sequence[tuple[int, ...]],
         pad_id: int,
+        steer: Steer | None,
     ) -> None:
         self._prompts, self._rows, self._sampling, self._stops = prompts, rows, sampling, stops
+        self._steer = steer
         # What a mixture gives has the temperature in it.
         tempered = isinstance(network, Networks) and sampling.temperature > 0
         self._temperature = 1.0 if tempered else sampling.temperature
@@ -178,6 +185,8 @@ class _Batch:
         rows = torch.arange(len(self._rows), device=device)
         going = torch.ones_like(rows, dtype=torch.bool)
         for step in range(steps):
+            if self._steer is not None:
+                logits = self._steer(logits, tokens[rows, :step], [self._rows[row] for row in rows.tolist()])
             drawn, drawn_logprobs = self._draw(logits, uniforms[rows, step])
             self._check(drawn_logprobs, rows, name_of)
             tokens[rows, step], logprobs[rows, step] = drawn, drawn_logprobs

@@ -3,6 +3,7 @@
 from accord.rollout.environment import Environment, EnvironmentFactory, Turn
 from accord.rollout.episodes import rollout_episodes
 from accord.rollout.gap import Gap, sampler_gap
+from accord.rollout.guided import Guide, guided_rollout
 from accord.rollout.progress import progress_bar
 from accord.rollout.rollout import rollout
 from accord.rollout.server import CompletionServer, RolloutServer, ServerError
@@ -14,11 +15,13 @@ __all__ = [
     "Environment",
     "EnvironmentFactory",
     "Gap",
+    "Guide",
     "RolloutServer",
     "ServerError",
     "TextGenerationEnvironment",
     "Turn",
     "VllmServer",
+    "guided_rollout",
     "progress_bar",
     "rollout",
     "rollout_episodes",

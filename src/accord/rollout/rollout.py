@@ -7,12 +7,18 @@ from collections.abc import Sequence
 import msgspec
 
 from accord.policy.policy import Policy
-from accord.policy.sample import Progress, Sampled, Sampling, sample
+from accord.policy.sample import Progress, Sampled, Sampling, Steer, sample
 from accord.record import Group, Prompt, Response
 
 
 def rollout(
-    policy: Policy, groups: Sequence[Group], *, n: int, sampling: Sampling, progress: Progress | None = None
+    policy: Policy,
+    groups: Sequence[Group],
+    *,
+    n: int,
+    sampling: Sampling,
+    progress: Progress | None = None,
+    steer: Steer | None = None,
 ) -> list[Group]:
     """The same prompts with `n` sampled responses each.
 
@@ -26,6 +32,7 @@ def rollout(
         n: responses a prompt.
         sampling: how to draw.
         progress: told how many responses are finished, of how many.
+        steer: changes the logits of every step, see `accord.policy.sample.sample`.
 
     Raises:
         DataError: the chat template refuses a prompt; names its row.
@@ -45,6 +52,7 @@ def rollout(
             decode=renderer.decode,
             progress=progress,
             name_of=lambda index: str(groups[index].origin or groups[index].id or f"prompt {index}"),
+            steer=steer,
         )
 
     def response(answer: Sampled, prompt: Prompt) -> Response:
