@@ -26,6 +26,7 @@ Weighted = Callable[[Floats], Floats]
 RESAMPLES = 2000
 
 _SEED = 20_261
+_ROUNDING = 1e-12
 _NUMBERS_AT_ONCE = 2**22
 
 
@@ -89,7 +90,7 @@ class Bootstrap:
     @property
     def still(self) -> bool:
         """Whether every resampling gives the same: a spread of zero was observed, not proven."""
-        return self.clusters > 1 and not np.ptp(self.drawn)
+        return self.clusters > 1 and bool(np.ptp(self.drawn) <= _ROUNDING * np.abs(self.drawn).max())
 
     @property
     def _widening(self) -> float:

@@ -1,0 +1,91 @@
+"""`accord evaluate`: put suites to a model, with intervals and degenerate models beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from accord.cli.parameters import Several, Switch
+from accord.cli.terminal import console
+from accord.errors import ConfigError
+from accord.train.config import ChatMode, Dtype
+
+
+def evaluate(
+    *,
+    model: str | None = None,
+    suite: Several = (),
+    data: str | None = None,
+    out: str | None = None,
+    judge: str | None = None,
+    reference: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    list_: Switch = False,
+    parallel: int = 16,
+    timeout: float = 600.0,
+    retries: int = 5,
+    key_env: str | None = None,
+    cache: str | None = None,
+    dtype: Dtype = "fp32",
+    device: str | None = None,
+    chat: ChatMode = "auto",
+    trust_remote_code: Switch = False,
+) -> int:
+    """Measure a model on suites: every number with its 95% interval, beside what degenerate models get.
+
+    Answers are kept on disk: a job that was killed goes on where it was. Compare the measurements of several models
+    with accord compare.
+
+    Args:
+        model: a model's directory or hub id (a language model or a reward model), http://host/v1#model,
+            module:function, or reward:SPEC.
+        suite: suites by name, with options as in perplexity:unit=line; or tasks of yours as module:function or
+            file.py:function. --list shows them.
+        data: file or directory of the suite's data; of several suites, a directory in which each finds its own by its
+            name. Without it, they are looked for in $ACCORD_DATA and in the local cache of public data sets.
+        out: directory of the measurements, one a suite.
+        judge: who scores answers, for suites that need a judge: named as a model is.
+        reference: what a policy was trained from: its implicit rewards are then measured where a suite takes rewards.
+        limit: measure at most so many items of each suite, drawn at random by whole clusters.
+        seed: of that draw.
+        list_: show the suites, what they need and what they read.
+        parallel: requests to a server under way at a time.
+        timeout: seconds without a byte of a server's answer.
+        retries: attempts after one that failed.
+        key_env: environment variable with the key that a server wants.
+        cache: SQLite file of a model's answers; default in Accord's cache directory.
+        dtype: compute precision of a model in this process.
+        device: torch device; default CUDA if there is one, else the CPU.
+        chat: wrap plain-text prompts as a user turn of the model's chat template.
+        trust_remote_code: run code that comes with the model. Off unless you trust its author.
+    """
+    from accord.recipes.evaluate_table import render, suites_table
+
+    screen = console()
+    if list_:
+        screen.print(suites_table())
+        return 0
+    if model is None:
+        raise ConfigError("required, and not given", where="--model", mend="Name a model, a server or a reward.")
+    if not suite:
+        raise ConfigError("required, and not given", where="--suite", mend="accord evaluate --list shows the suites.")
+    from accord.chat.spec import Opening
+    from accord.evaluate.subjects import open_subject
+    from accord.recipes.evaluate import evaluate as measured
+    from accord.recipes.evaluate import open_judge, tasks_of
+    from accord.record.measurement import Measurement
+
+    opening = Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env)
+    kept = None if cache is None else Path(cache)
+    scorer = None if judge is None else open_judge(judge, opening=opening, cache=kept)
+    tasks = tasks_of(suite, data=data, judge=scorer, limit=limit, seed=seed)
+    subject = open_subject(model, opening=opening, reference=reference, cache=kept)
+
+    def show(found: Measurement, path: Path | None) -> None:
+        for part in render(found):
+            screen.print(part, soft_wrap=True)
+        if path is not None:
+            screen.print(f"measurement: {path}", soft_wrap=True)
+
+    measured(tasks, subject, out=out, console=screen, done=show)
+    return 0
