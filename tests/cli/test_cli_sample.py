@@ -44,3 +44,19 @@ def test_top_k_and_stop_texts(model: str, tmp_path: Path) -> None:
     for response in ended:
         assert response.finished
         assert not {"e", "a"} & set(response.text[:-1])
+
+
+def test_a_reward_guides_the_answers(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lengths = []
+    for beta in ("0", "inf"):
+        out = tmp_path / f"{beta}.jsonl"
+        guide = ["--guide-reward", "length_penalty:unit=characters", "--guide-beta", beta, "--guide-block", "20"]
+        settings = ["--max-tokens", "20", "--n", "6", "--out", str(out)]
+        assert main(["sample", "hello", "--model", model, *guide, *settings]) == 0
+        (group,) = read_groups(out)
+        lengths.append(sum(len(response.text) for response in group.responses))
+    assert lengths[1] < lengths[0]
+    by_tokens = ["--guide-reward", "length_penalty", "--guide-by", "tokens", "--max-tokens", "3", "--temperature", "0"]
+    assert main(["sample", "hello", "--model", model, *by_tokens]) == 0
+    assert main(["sample", "hello", "--model", model, "--guide-reward", "length_penalty", "--check"]) == 2
+    assert "--check: cannot be combined with --guide-reward" in capsys.readouterr().err

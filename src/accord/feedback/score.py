@@ -95,6 +95,22 @@ def score(
     ]
 
 
+def valued(rewards: Sequence[Reward | Part]) -> Callable[[Sequence[Group]], list[Row]]:
+    """What several rewards make of responses together: rows of their weighted sum, "overall".
+
+    Raises:
+        ConfigError: no reward, two of the same name, or none that is summed.
+    """
+    parts = parts_of(rewards)
+    if "overall" not in _sums(parts):
+        raise ConfigError("no reward is summed", where="--reward", mend="Name one of role reward or penalty.")
+
+    def value(groups: Sequence[Group]) -> list[Row]:
+        return [group.scores() or (None,) * len(group.responses) for group in score(groups, parts)]
+
+    return value
+
+
 def parts_of(rewards: Sequence[Reward | Part]) -> list[Part]:
     """Each reward with its part in the whole.
 

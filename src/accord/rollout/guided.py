@@ -37,7 +37,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError, DataError
 from accord.policy.policy import Policy
-from accord.policy.sample import Row, Sampled, Sampling, sample
+from accord.policy.sample import Progress, Row, Sampled, Sampling, sample
 from accord.record import Group, Response
 from accord.rollout.rollout import rollout
 
@@ -77,7 +77,14 @@ class Guide(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def guided_rollout(
-    policy: Policy, groups: Sequence[Group], value: Value, *, n: int, sampling: Sampling, guide: Guide
+    policy: Policy,
+    groups: Sequence[Group],
+    value: Value,
+    *,
+    n: int,
+    sampling: Sampling,
+    guide: Guide,
+    progress: Progress | None = None,
 ) -> list[Group]:
     """The same prompts with `n` guided answers each.
 
@@ -91,6 +98,7 @@ def guided_rollout(
         n: answers a prompt.
         sampling: how the policy draws; for blocks, without stop texts and above temperature 0.
         guide: how far the value has a say.
+        progress: told how many answers are finished, of how many.
 
     Raises:
         ConfigError: blocks cannot be drawn with this sampling.
@@ -98,13 +106,13 @@ def guided_rollout(
         ModelError, NumericsError: as `rollout`.
     """
     if guide.by == "tokens":
-        return _by_tokens(policy, groups, value, n, sampling, guide)
+        return _by_tokens(policy, groups, value, n, sampling, guide, progress)
     if sampling.temperature == 0:
         raise ConfigError("all candidates are alike", where="--temperature", mend="Give more than 0.")
     if sampling.stop:
         mend = "Leave it out, or judge tokens: --guide-by tokens."
         raise ConfigError("is not looked for where blocks meet", where="--stop", mend=mend)
-    return _Blocks(policy, groups, value, n, sampling, guide).rollout()
+    return _Blocks(policy, groups, value, n, sampling, guide).rollout(progress)
 
 
 def tilted(logits: Tensor, values: Tensor, *, beta: float) -> Tensor:
@@ -120,7 +128,13 @@ def tilted(logits: Tensor, values: Tensor, *, beta: float) -> Tensor:
 
 
 def _by_tokens(
-    policy: Policy, groups: Sequence[Group], value: Value, n: int, sampling: Sampling, guide: Guide
+    policy: Policy,
+    groups: Sequence[Group],
+    value: Value,
+    n: int,
+    sampling: Sampling,
+    guide: Guide,
+    progress: Progress | None,
 ) -> list[Group]:
     stops = set(policy.renderer.stop_ids)
 
@@ -135,7 +149,7 @@ def _by_tokens(
         kept = tilted(likeliest.values, values, beta=guide.beta)
         return torch.full_like(logits, -torch.inf).scatter(-1, likeliest.indices, kept)
 
-    return rollout(policy, groups, n=n, sampling=sampling, steer=steer)
+    return rollout(policy, groups, n=n, sampling=sampling, progress=progress, steer=steer)
 
 
 @dataclass(frozen=True)
@@ -167,7 +181,7 @@ class _Blocks:
     sampling: Sampling
     guide: Guide
 
-    def rollout(self) -> list[Group]:
+    def rollout(self, progress: Progress | None) -> list[Group]:
         """Draw candidates for the next block of every answer, and keep one of each, until all have ended."""
         answers = {
             (prompt, index): _Answer((prompt, index)) for prompt in range(len(self.groups)) for index in range(self.n)
@@ -182,6 +196,8 @@ class _Blocks:
             candidates = self._extended(going, sampling, n=self.guide.candidates, number=number)
             judged = candidates if self.guide.outlook == "none" else self._continued(candidates, room - begun - length)
             answers |= {one.row: one for one in self._kept(candidates, self._values(judged), number)}
+            if progress is not None:
+                progress(sum(answer.ended for answer in answers.values()), len(answers))
         return [
             msgspec.structs.replace(
                 group, responses=tuple(self._response(group, answers[place, i]) for i in range(self.n)), feedback=()
