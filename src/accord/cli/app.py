@@ -44,6 +44,12 @@ _COMMANDS = (
         "accord.cli.evaluate:evaluate",
         "Measure a model on suites, beside degenerate models, with intervals.",
     ),
+    (
+        "constitution compare",
+        "accord.cli.constitution:compare",
+        "Which labels flip when a constitution is edited, what each principle does, where they conflict.",
+    ),
+    ("constitution train", "accord.cli.constitution:train", "Constitutional AI end to end: SL-CAI, then RL-CAI."),
     ("in-context", "accord.cli.in_context:in_context", "Answer prompts as demonstrations suggest, without training."),
     ("select best-of-n", "accord.cli.select:best_of_n", "The best of each prompt's responses, to imitate with sft."),
     ("select raft", "accord.cli.select:raft", "The best share of all responses, or all above a score, to imitate."),
@@ -51,6 +57,7 @@ _COMMANDS = (
     ("soup", "accord.cli.soup:soup", "One model from several that were fine-tuned from one start: their mean."),
     ("values fit", "accord.cli.values:fit", "What several values weigh in people's choices, by group of annotators."),
     ("values front", "accord.cli.values:front", "Models and their soups by several values: the front, and its volume."),
+    ("compare", "accord.cli.compare:compare", "Whether models are better or worse than the first: one page, one verdict."),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("diffusion", "accord.cli.diffusion:diffusion", "Align diffusion models of points and drawings, and show it."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
@@ -88,7 +95,7 @@ def build_app() -> App:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code.
 
-    0 is success, 1 a defect, 2 a mistake that the user can mend, 128 + n an end by signal n (130 is Ctrl-C).
+    0 is success, 1 a defect or a gate that refused, 2 a mistake that the user can mend, 128 + n an end by signal n.
     """
     tokens, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:

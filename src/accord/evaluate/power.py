@@ -100,9 +100,10 @@ def detectable(difference: Estimate, *, power: float = 0.8, tests: int = 1) -> f
 
 
 def spread(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> Spread:
-    """The spread of an axis over the paired items of a pilot; items of one cluster count as answers to one question.
+    """The spread of an axis over the paired items of a pilot.
 
-    Without repeated answers, `between` is the variance of the differences, which holds both.
+    A cluster counts as one question; where its items ask the same, they are repeated answers to it. Without repeated
+    answers, `between` is the variance of the clusters' differences, which holds both.
 
     Raises:
         DataError: the statistic is no mean of one column, or fewer than two questions have numbers of both models.
@@ -111,16 +112,18 @@ def spread(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> Spread:
     if axis.statistic != "mean" or more:
         raise DataError(f"no number of items can be planned for {axis.name!r}, which is no mean")
     rows: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    prompts: dict[str, set[str]] = defaultdict(set)
     for one, other in zip(before, after, strict=True):
         old, new = one.values.get(name), other.values.get(name)
         if old is not None and new is not None:
             rows[one.cluster].append((old, new))
+            prompts[one.cluster].add(one.prompt)
     if len(rows) < 2:
         raise DataError(f"{len(rows)} questions have {axis.name!r} under both models; a plan needs at least two")
     answers = [np.asarray(of) for of in rows.values()]
     observed = float(np.var([float((of[:, 1] - of[:, 0]).mean()) for of in answers], ddof=1))
     repeated = [of for of in answers if len(of) > 1]
-    if not repeated:
+    if not repeated or any(len(asked) > 1 for asked in prompts.values()):
         return Spread(len(answers), observed, (0.0, 0.0), False)
     freedom = sum(len(of) - 1 for of in repeated)
     squares = sum(((of - of.mean(axis=0)) ** 2).sum(axis=0) for of in repeated) / freedom

@@ -212,7 +212,7 @@ def _measurement(answers: Answers, met: Sequence[_Meeting], side: int, judge: st
         AXES,
         estimates,
         (*items, *alone),
-        controls={f"judged by control {name}": {WINS: one} for name, one in _controls(met).items()},
+        controls={"whoever writes longer wins": {WINS: _length_alone(met)}},
         settings={"judge": judge},
     )
 
@@ -231,11 +231,10 @@ def _item(meeting: _Meeting, side: int) -> Item:
     )
 
 
-def _controls(met: Sequence[_Meeting]) -> dict[str, Estimate]:
-    """What the second model would win if the judge were one that is known to be bad."""
-    clusters = [one.pair.group.id for one in met]
-    verdicts = {name: control.compare([one.pair for one in met]) for name, control in CONTROLS.items()}
-    return {name: mean_estimate([1 - (one.p or 0.0) for one in said], clusters) for name, said in verdicts.items()}
+def _length_alone(met: Sequence[_Meeting]) -> Estimate:
+    """What the second model would win if length alone decided."""
+    said = CONTROLS["longest"].compare([one.pair for one in met])
+    return mean_estimate([1 - (one.p or 0.0) for one in said], [one.pair.group.id for one in met])
 
 
 def _judge_facts(

@@ -1,0 +1,57 @@
+"""A judge of answers opened for the length of a block, with a bar while it is asked and the cost told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from accord.chat.spec import Opening
+from accord.chat.types import Progress
+from accord.feedback.judge.pair import PairJudge
+from accord.feedback.judge.pointwise import PointwiseJudge
+from accord.feedback.judge.principles import read_principles
+from accord.feedback.judge.reward_judge import RewardJudge
+from accord.feedback.judge.spec import parse_judge
+from accord.recipes.asking import asking
+from accord.recipes.judge import cost_of
+
+
+@contextmanager
+def open_judge(
+    spec: str | None,
+    *,
+    template: str,
+    principles: str | None,
+    temperature: float,
+    opening: Opening,
+    cache: Path | None,
+    prices: tuple[float | None, float | None],
+    console: Console,
+) -> Iterator[tuple[PairJudge | None, Progress | None]]:
+    """The judge of pairs that a command line names, and what tells its progress; neither where none is named.
+
+    Raises:
+        ConfigError: it cannot be read, found or used as it is written.
+        ModelError: a model cannot be loaded.
+    """
+    if spec is None:
+        yield None, None
+        return
+    standards = () if principles is None else read_principles(principles)
+    judge, asked = parse_judge(
+        spec, template=template, principles=standards, temperature=temperature, opening=opening, cache=cache
+    )
+    with asking(console, lambda: cost_of(asked, *prices)) as told:
+        pairwise = RewardJudge(judge) if isinstance(judge, PointwiseJudge) else judge
+        yield pairwise, lambda done, total: told("judging", done, total)
+    if asked is not None:
+        read_, written = asked.tokens
+        spent = cost_of(asked, *prices)
+        said = "" if spent is None else f", cost {spent:.2f}"
+        console.print(
+            f"{asked.asked:,} asked, {asked.known:,} known; {read_:,} tokens read, {written:,} written{said}",
+            soft_wrap=True,
+        )
