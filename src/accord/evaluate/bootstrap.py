@@ -55,9 +55,7 @@ class Bootstrap:
             value: with all weights 1.
             clusters: the cluster of each item.
         """
-        numbers: dict[Hashable, int] = {}
-        labels = np.asarray([numbers.setdefault(one, len(numbers)) for one in clusters], dtype=np.intp)
-        count = len(numbers)
+        labels, count = _labels(clusters)
         drawn = _finite(statistic, _resampled(labels, count))
         left_out = _finite(statistic, _left_out(labels, count))
         if count < 2 or not len(drawn) or not len(left_out):
@@ -102,6 +100,35 @@ class Bootstrap:
         # Beyond the pole of the correction, the limit is the outermost value.
         curve = 1 - self.acceleration * moved
         return float(stats.norm.cdf(self.bias + moved / curve)) if curve > 0 else float(z > 0)
+
+
+def interval_of_gaps(gaps: Weighted, clusters: Sequence[Hashable]) -> tuple[float, float]:
+    r"""The 95% interval of a sum of absolute gaps :math:`\sum_b |g_b|`, which noise can only raise.
+
+    The sum is off by no more than :math:`D = \sum_b |\hat g_b - g_b|`, whose distribution the bootstrap has without
+    bias: the lower limit takes the sum less the upper quantile of D, at least 0. The upper limit is the plain upper
+    quantile, which is raised by noise itself. The interval reaches 0 where noise alone could have made the gaps.
+
+    Args:
+        gaps: of the items' weights `[R,n]`, the gaps `[R,b]`.
+        clusters: the cluster of each item.
+    """
+    labels, count = _labels(clusters)
+    if count < 2:
+        return -UNBOUNDED, UNBOUNDED
+    (own,) = gaps(np.ones((1, len(labels))))
+    drawn = np.concatenate([gaps(weights) for weights in _resampled(labels, count)])
+    off = np.abs(drawn - own).sum(1)
+    value, level = float(np.abs(own).sum()), 0.5 + LEVEL / 2
+    upper = float(np.quantile(np.abs(drawn).sum(1), level))
+    return max(0.0, value - float(np.quantile(off, level))), max(value, upper)
+
+
+def _labels(clusters: Sequence[Hashable]) -> tuple[NDArray[np.intp], int]:
+    """The cluster of each item as consecutive numbers, and how many clusters there are."""
+    numbers: dict[Hashable, int] = {}
+    labels = np.asarray([numbers.setdefault(one, len(numbers)) for one in clusters], dtype=np.intp)
+    return labels, len(numbers)
 
 
 def _quantile_of(share: float, count: int) -> float:

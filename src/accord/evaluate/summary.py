@@ -9,11 +9,18 @@ from functools import partial
 import numpy as np
 
 from accord.errors import ConfigError, NumericsError
-from accord.evaluate.bootstrap import Bootstrap
+from accord.evaluate.bootstrap import Bootstrap, interval_of_gaps
 from accord.evaluate.length_control import length_controlled
 from accord.evaluate.reward_scores import rewardbench2, stratified
 from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value, wilson
-from accord.evaluate.weighted import area_under_risk, calibration_error, perplexity, ratio, selective_accuracy
+from accord.evaluate.weighted import (
+    area_under_risk,
+    calibration_error,
+    calibration_gaps,
+    perplexity,
+    ratio,
+    selective_accuracy,
+)
 from accord.record import Estimate
 from accord.record.measurement import Axis, Item
 
@@ -34,6 +41,10 @@ STATISTICS: dict[str, Callable[..., Floats]] = {
     "length_controlled": length_controlled,
 }
 """How several columns become one number that is no mean, by name; functions of the items' weights and the columns."""
+
+
+GAPS: dict[str, Callable[..., Floats]] = {"ece": calibration_gaps}
+"""Those that are a sum of absolute gaps, by the gaps: noise raises them, and their interval takes that into account."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,9 @@ def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
     if statistic is None:
         return mean_estimate(columns[0], clusters)
     value = _value(axis, statistic, columns)
+    if axis.statistic in GAPS:
+        gaps = GAPS[axis.statistic]
+        return Estimate(value, *interval_of_gaps(lambda weights: gaps(weights, *columns), clusters), len(known))
     bootstrap = Bootstrap.of(lambda weights: statistic(weights, *columns), value, clusters)
     if bootstrap.still and axis.unit == SHARE and 0 <= value <= 1:
         bounds = wilson(value * bootstrap.clusters, bootstrap.clusters)

@@ -53,13 +53,22 @@ def calibration_error(weights: Floats, confidence: Floats, right: Floats) -> Flo
 
     Source: Guo et al. 2017 (arXiv:1706.04599), eq. 3.
     """
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = np.zeros(len(weights))
-    for index in range(BINS):
-        here = place == index
-        gaps += np.abs(weights[:, here] @ (right - confidence)[here])
-    result: Floats = gaps / weights.sum(1)
+    result: Floats = np.abs(calibration_gaps(weights, confidence, right)).sum(1)
     return result
+
+
+def calibration_gaps(weights: Floats, confidence: Floats, right: Floats) -> Floats:
+    """What each bin adds to the calibration error, with its sign, `[R,BINS]`: above 0 where accuracy is higher.
+
+    Args:
+        weights: `[R,n]`.
+        confidence: probability that the answer is right, `[n]`, in 0..1.
+        right: 1 for a right answer, `[n]`.
+    """
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    member = (place[:, None] == np.arange(BINS)[None, :]).astype(np.float64)
+    gaps: Floats = (weights @ (member * (right - confidence)[:, None])) / weights.sum(1, keepdims=True)
+    return gaps
 
 
 def area_under_risk(weights: Floats, confidence: Floats, right: Floats) -> Floats:
