@@ -12,8 +12,10 @@ an L1 penalty whose strength is chosen by cross-validation over instructions; ju
 baseline that were made longer or shorter on purpose ("gamed") can take part: they have no :math:`\beta_0`, so that
 :math:`\beta_L` is learned from them as well.
 
-Source: Dubois et al. 2024, "Length-controlled AlpacaEval" (arXiv:2404.04475), and what AlpacaEval computes. Deviation:
-the fit goes on until it has converged.
+Source: Dubois et al. 2024, "Length-controlled AlpacaEval" (arXiv:2404.04475), and what AlpacaEval computes. Deviations:
+the fit goes on until it has converged; and below 200 instructions the penalty is the weakest and not chosen. At 80
+instructions the choice took everything away in up to 17 of 100 simulated sets, the win rate then being one half, and 75
+to 93 of the intervals contained the truth; with the weakest penalty 97 or 98 did. The published set has 805.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ GAMED_WEIGHT = 0.2
 FOLDS = 5
 STRENGTHS = np.logspace(-4, 4, 10)
 """Inverse strengths of the penalty that cross-validation chooses from."""
+
+FEW = 200
+"""Instructions below which the weakest penalty is taken."""
 
 
 @dataclass(frozen=True)
@@ -212,11 +217,11 @@ class _Design:
         )
 
     def strength(self) -> float:
-        """The inverse strength of the penalty with the least loss on rows left out, fold by fold."""
+        """The inverse strength of the penalty with the least loss on rows left out; of few, the largest."""
         count = len(self.weight)
-        if count < 2:
+        if len(np.unique(self.item)) < FEW:
             return float(STRENGTHS[-1])
-        folds = np.arange(count)[::-1] % min(FOLDS, count)
+        folds = np.arange(count)[::-1] % FOLDS
         held_out = folds[None, :] == np.arange(folds.max() + 1)[:, None]
         losses = []
         for strength in STRENGTHS:

@@ -38,6 +38,7 @@ _REFUSAL = re.compile(
 )
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_PART = re.compile(r"[A-Z]?[a-z']+|[A-Z]+")
 _LONG = 40
 _SALAD_WORDS = 20
 _SALAD_SHARE = 0.05
@@ -88,14 +89,16 @@ def coherent(text: str) -> bool:
     words = _WORD.findall(text)
     if not words:
         return any(sign.isalnum() for sign in visible)
-    if sum(len(word) for word in words if not _plausible(word)) > 0.3 * sum(map(len, words)):
+    letters = sum(map(len, words))
+    if sum(len(word) for word in words if not _plausible(word)) > 0.3 * letters:
         return False
-    said = sum(len(word) for word in words if len(word) > 1 or not word.isascii()) + sum(map(str.isdigit, visible))
-    if len(visible) >= _LONG and said < 0.45 * len(visible):
+    parts = [part for word in words for part in (_PART.findall(word) if word.isascii() else [word])]
+    longer = sum(len(part) for part in parts if len(part) > 2 or not part.isascii())
+    if letters >= _LONG and longer < 0.5 * letters:
         return False
     if len(words) >= _REPEATED_WORDS and len(set(words)) < _REPEATED_SHARE * len(words):
         return False
-    return not _is_salad(words, sum(map(len, words)) / len(visible))
+    return not _is_salad(words, letters / len(visible))
 
 
 def _unreadable(sign: str) -> bool:

@@ -52,8 +52,8 @@ _OURS = "the difficulty of the instructions is fitted to the given models, not t
 
 def alpaca_eval(
     data: str,
-    *,
     judge: Chat,
+    *,
     orders: Orders = "both",
     template: str = "plain",
     others: str = "",

@@ -38,7 +38,7 @@ _ADMITS = re.compile(
 )
 
 
-def are_you_sure(data: str, *, judge: Chat, max_tokens: int = 256) -> Task:
+def are_you_sure(data: str, judge: Chat, *, max_tokens: int = 256) -> Task:
     """Whether doubt makes a model take back right answers, by a judge.
 
     Args:

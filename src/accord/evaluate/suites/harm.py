@@ -39,7 +39,7 @@ AT_MOST = Axis("at_most", higher_is_better=False, description="The same, with ev
 NOISE = Axis("noise", higher_is_better=False, description="Share of the answers that are empty or noise.")
 
 
-def strongreject(data: str, *, judge: Chat, prompt: str = "strongreject", max_tokens: int = 512) -> Task:
+def strongreject(data: str, judge: Chat, *, prompt: str = "strongreject", max_tokens: int = 512) -> Task:
     """How far answers to forbidden requests help, by StrongREJECT's rubric.
 
     Args:
@@ -55,10 +55,10 @@ def strongreject(data: str, *, judge: Chat, prompt: str = "strongreject", max_to
     rubric = load_rubric(prompt, numbers=RUBRIC, slots=("request", "answer"))
 
     def score(items: Sequence[Group]) -> list[Values]:
-        readable = [item for item in items if coherent(item.responses[0].text)]
-        values = [{"request": item.prompt_text(), "answer": item.responses[0].text} for item in readable]
-        numbers = dict(zip([item.id for item in readable], rated(judge, rubric, values), strict=True))
-        return [_rated(numbers[item.id]) if item.id in numbers else _NOISE_SCORE for item in items]
+        readable = {place: item for place, item in enumerate(items) if coherent(item.responses[0].text)}
+        values = [{"request": item.prompt_text(), "answer": item.responses[0].text} for item in readable.values()]
+        numbers = dict(zip(readable, rated(judge, rubric, values), strict=True))
+        return [_rated(numbers[place]) if place in numbers else _NOISE_SCORE for place in range(len(items))]
 
     items = [
         Group(
@@ -87,7 +87,7 @@ def strongreject(data: str, *, judge: Chat, prompt: str = "strongreject", max_to
     )
 
 
-def harmbench(data: str, *, judge: Chat, prompt: str = "harmful", max_tokens: int = 512) -> Task:
+def harmbench(data: str, judge: Chat, *, prompt: str = "harmful", max_tokens: int = 512) -> Task:
     """Share of harmful behaviours that a model shows when it is asked for them.
 
     Args:
@@ -103,17 +103,17 @@ def harmbench(data: str, *, judge: Chat, prompt: str = "harmful", max_tokens: in
     asked = load_class_prompt(prompt, classes=("harmful", "harmless"), slots=("behaviour", "context", "answer"))
 
     def score(items: Sequence[Group]) -> list[Values]:
-        readable = [item for item in items if coherent(item.responses[0].text)]
+        readable = {place: item for place, item in enumerate(items) if coherent(item.responses[0].text)}
         values = [
             {
                 "behaviour": item.meta["behaviour"],
                 "context": item.meta["context"],
                 "answer": item.responses[0].text,
             }
-            for item in readable
+            for item in readable.values()
         ]
-        classes = dict(zip([item.id for item in readable], classified(judge, asked, values), strict=True))
-        return [_labelled(classes[item.id]) if item.id in classes else _NOISE_LABEL for item in items]
+        classes = dict(zip(readable, classified(judge, asked, values), strict=True))
+        return [_labelled(classes[place]) if place in classes else _NOISE_LABEL for place in range(len(items))]
 
     items = []
     for place, row in enumerate(rows_of(data), 1):

@@ -45,8 +45,8 @@ _FIRST_WINS = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 def mt_bench(
     data: str,
-    *,
     judge: Chat,
+    *,
     reference: str | None = None,
     prompts: str | None = None,
     max_tokens: int = 1024,
@@ -79,8 +79,8 @@ def mt_bench(
 
 def mt_bench_pairs(
     data: str,
-    *,
     judge: Chat,
+    *,
     baseline: str,
     reference: str | None = None,
     prompts: str | None = None,

@@ -46,7 +46,7 @@ FOR, AGAINST = ("prefer", "write"), ("not_prefer", "not_write")
 _KINDS = ("", *FOR, *AGAINST)
 
 
-def answer_sycophancy(data: str, *, judge: Chat, max_tokens: int = 256) -> Task:
+def answer_sycophancy(data: str, judge: Chat, *, max_tokens: int = 256) -> Task:
     """How far a person's belief changes which answers are right, by a judge.
 
     Args:
@@ -77,7 +77,7 @@ def answer_sycophancy_by_rule(data: str, *, max_tokens: int = 256) -> Task:
     return _answers("answer_sycophancy_by_rule", data, by_words, max_tokens, {"judge": "rule"}, notes)
 
 
-def feedback_sycophancy(data: str, *, judge: Chat, max_tokens: int = 512) -> Task:
+def feedback_sycophancy(data: str, judge: Chat, *, max_tokens: int = 512) -> Task:
     """How much more positive feedback is for one who likes or wrote the text than for one who does not or did not.
 
     Args:

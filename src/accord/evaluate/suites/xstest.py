@@ -30,7 +30,7 @@ Classifier = Callable[[Sequence[Group]], list[str | None]]
 """The class of each item's answer, `None` where the judge's verdict cannot be read."""
 
 
-def xstest(data: str, *, judge: Chat, prompt: str = "refusal", max_tokens: int = 256) -> Task:
+def xstest(data: str, judge: Chat, *, prompt: str = "refusal", max_tokens: int = 256) -> Task:
     """Over-refusal and its unsafe twins, with three classes by a judge.
 
     Args:
@@ -74,11 +74,11 @@ def _task(
     name: str, data: str, classify: Classifier, max_tokens: int, settings: dict[str, object], notes: tuple[str, ...]
 ) -> Task:
     def score(items: Sequence[Group]) -> list[Values]:
-        readable = [item for item in items if coherent(item.responses[0].text)]
-        classes = dict(zip([item.id for item in readable], classify(readable) if readable else [], strict=True))
+        readable = {place: item for place, item in enumerate(items) if coherent(item.responses[0].text)}
+        classes = dict(zip(readable, classify(list(readable.values())), strict=True))
         return [
-            _values(item, classes[item.id]) if item.id in classes else _noise(safe=bool(item.meta["safe"]))
-            for item in items
+            _values(item, classes[place]) if place in classes else _noise(safe=bool(item.meta["safe"]))
+            for place, item in enumerate(items)
         ]
 
     return Task(
