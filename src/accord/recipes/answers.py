@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from msgspec.structs import replace
@@ -22,10 +23,20 @@ def sampling_of(config: TrainConfig, *place: int) -> Sampling:
     return Sampling(temperature=config.sample_temperature, max_tokens=config.max_tokens, seed=seed)
 
 
-def share_of_ranks(policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
+class Answer(Protocol):
+    """Who answers: the policy by itself, as `rollout` has it; a server with its weights; it and an environment."""
+
+    def __call__(self, policy: Policy, groups: Sequence[Group], /, *, n: int, sampling: Sampling) -> list[Group]:
+        """The same prompts with `n` sampled responses each."""
+        ...
+
+
+def share_of_ranks(
+    policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling, answer: Answer = rollout
+) -> list[Group]:
     """The prompts with sampled responses; ranks share the work, and all get everything."""
     own = replace(sampling, seed=sampling.seed + distributed.rank())
-    gathered = distributed.gather(rollout(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
+    gathered = distributed.gather(answer(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
     # Ranks took every world_size-th prompt; back into one order.
     return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from msgspec.structs import replace
@@ -19,13 +20,17 @@ from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.alarms import RewardGuard
 from accord.recipes.align import align
-from accord.recipes.answers import share_of_ranks
+from accord.recipes.answers import Answer, share_of_ranks
+from accord.recipes.episodic import EpisodeReturn, Episodes, named_environment
 from accord.recipes.guided import GuidedActor, require_guidable
 from accord.recipes.opposed import OpposedActor
 from accord.recipes.refusal import permitted
+from accord.recipes.served import ServedActor, served
 from accord.record import Feedback, Group
+from accord.rollout import rollout
 from accord.train.actor import Actor, PromptOrder, Round
 from accord.train.config import TrainConfig
+from accord.train.directory import RunDirectory
 from accord.train.prepare_rounds import with_rollout
 from accord.train.run import Probe, RunResult
 
@@ -34,17 +39,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RewardedActor:
-    """Samples from the policy in this process and has rewards score the answers.
+    """Has the policy answer and rewards score the answers.
 
     Attributes:
         rewards: what scores.
         config: how to sample.
         greedy: whether the greedy answer's score is wanted as the baseline.
+        answer: who answers; by itself the policy does, in this process.
     """
 
     rewards: Sequence[Reward | Part]
     config: TrainConfig
     greedy: bool = False
+    answer: Answer = field(default=rollout)
 
     def collect(self, policy: Policy, prompts: PromptOrder, number: int) -> Round:
         """The scored Groups of a round; prompts whose answers all score alike are replaced if the settings say so."""
@@ -99,7 +106,7 @@ class RewardedActor:
         self, policy: Policy, prompts: Sequence[Group], *, n: int, temperature: float, seed: int
     ) -> list[Group]:
         sampling = Sampling(temperature=temperature, max_tokens=self.config.max_tokens, seed=seed)
-        return share_of_ranks(policy, prompts, n=n, sampling=sampling)
+        return share_of_ranks(policy, prompts, n=n, sampling=sampling, answer=self.answer)
 
 
 def train_online(
@@ -117,7 +124,7 @@ def train_online(
     Args:
         config: the settings. The objective is a policy-gradient method, or one that learns from preferences, labels or
             scores, which are then made of the rewards' scores.
-        rewards: what scores the answers.
+        rewards: what scores the answers, beside the environment if the settings name one.
         groups: prompts, instead of reading `config.data`.
         eval_groups: held-out prompts.
         probe: an evaluation to run at every measurement.
@@ -142,11 +149,15 @@ def train_online(
 
 
 def rewarded(rewards: Sequence[Reward | Part], config: TrainConfig) -> RewardedActor:
-    """The actor that these rewards and settings ask for.
+    """The actor that these rewards and settings ask for, in this process.
 
     Raises:
-        ConfigError: there is no reward.
+        ConfigError: there is no reward, or no such environment.
     """
+    answer: Answer = rollout
+    if config.environment is not None:
+        answer = Episodes(named_environment(config.environment), config.max_turns)
+        rewards = [EpisodeReturn(), *rewards]
     if not rewards:
         raise ConfigError(
             f"{config.objective} learns from scores of its own answers, and nothing scores them",
@@ -154,12 +165,23 @@ def rewarded(rewards: Sequence[Reward | Part], config: TrainConfig) -> RewardedA
             mend="Name a reward, e.g. --reward numeric; accord verify --list shows them.",
         )
     method = METHODS.get(config.objective)
-    return RewardedActor(rewards, config, method is not None and "baseline" in method.credit(config.hyper).needs)
+    greedy = method is not None and "baseline" in method.credit(config.hyper).needs
+    return RewardedActor(rewards, config, greedy, answer)
 
 
 def _accompanied(actor: RewardedActor) -> Actor:
-    """The actor with the other policies that the settings give it."""
+    """The actor with the other policies, or the server, that the settings give it."""
     config = actor.config
+    alone = config.guide is None and "own_sample" not in signature_of(resolve(config.objective)).needs
+    for flag, given in (("--rollouts", config.rollouts), ("--environment", config.environment)):
+        if given is not None and not alone:
+            raise ConfigError("other policies take part in the sampling", where=flag, mend="Leave it out.")
+    if config.rollouts is not None:
+        if config.environment is not None:
+            mend = "Leave it out: episodes are sampled in this process."
+            raise ConfigError("cannot be combined with --environment", where="--rollouts", mend=mend)
+        answers = served(config.rollouts, RunDirectory(config.out).served)
+        return ServedActor(dataclasses.replace(actor, answer=answers), answers)
     if config.guide is not None:
         require_guidable(config)
         return GuidedActor(actor, config)

@@ -153,7 +153,12 @@ def _require(config: TrainConfig, policies: int, acting: Acting, noise: float) -
         mend = "Add --policies-noise 0.01 or --lora-r 16, or let each sample for itself: --policies-act own."
         raise ConfigError("policies that start alike would stay alike", where="--policies-noise", mend=mend)
     require_guidable(config, flag="--policies")
-    for flag, there in (("--target-kl", config.target_kl > 0), ("--guide", config.guide is not None)):
+    refused = {
+        "--target-kl": config.target_kl > 0,
+        "--guide": config.guide is not None,
+        "--rollouts": config.rollouts is not None,
+    }
+    for flag, there in refused.items():
         if there:
             raise ConfigError("cannot be combined with several policies", where=flag, mend="Leave it out.")
     out = Path(config.out)

@@ -37,6 +37,7 @@ def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = 
     taught = config.teacher is not None and (config.objective != "distill" or config.own_answers > 0)
     asked = {
         "--reward": bool(config.reward),
+        "--environment": config.environment is not None and not config.reward,
         "--judge": config.judge is not None,
         "--self-play": config.self_play,
         "--teacher": taught,
@@ -44,12 +45,16 @@ def train(config: TrainConfig, *, console: Console | None = None, fresh: bool = 
     several = [flag for flag, wanted in asked.items() if wanted]
     if len(several) > 1:
         raise ConfigError(f"cannot be combined with {several[0]}", where=several[1], mend="Leave one of them out.")
+    rewarded = bool(config.reward) or config.environment is not None
     if config.guide is not None and not config.reward:
         raise ConfigError("has no effect without rewards", where="--guide", mend="Add --reward.")
+    if config.rollouts is not None and not rewarded:
+        raise ConfigError("has no effect without rewards", where="--rollouts", mend="Add --reward.")
     if config.judge is not None:
         return train_judged(config, console=console, fresh=fresh)
-    if config.reward or config.objective in METHODS:
-        return train_online(config, parse(config.reward), console=console, fresh=fresh)
+    if rewarded or config.objective in METHODS:
+        rewards = parse(config.reward) if config.reward else []
+        return train_online(config, rewards, console=console, fresh=fresh)
     if config.self_play:
         return train_self_play(config, console=console, fresh=fresh)
     if taught:

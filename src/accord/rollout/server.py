@@ -28,7 +28,13 @@ class ServerError(AccordError):
 
 
 class RolloutServer(Protocol):
-    """Somewhere else that answers prompts."""
+    """Somewhere else that answers prompts.
+
+    Attributes:
+        version: of the weights that it answers with; `None` before it was given any.
+    """
+
+    version: str | None
 
     def rollout(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from accord.record import Prompt
+from accord.record import Group, Prompt
 from accord.rollout.environment import Turn
 
 TurnReward = Callable[[str, str], float]
@@ -75,6 +75,12 @@ class TextGenerationEnvironment:
         self.conversation.append(response)
         done = len(self.conversation) > self._max_turns
         return Turn(self._follow_up, self._reward(self.conversation[0], response), done, {})
+
+
+def text_generation(group: Group) -> TextGenerationEnvironment:
+    """The environment as it is by itself, whatever the Group: for `--environment` of a training."""
+    del group
+    return TextGenerationEnvironment()
 
 
 def _points(*, words: int, toxic: bool, certain: bool, on_topic: bool) -> float:

@@ -82,6 +82,11 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         passes: how often a round's answers are trained on; default by method, mostly once.
         max_tokens: longest sampled answer; a longer one is cut and counts as unfinished.
         sample_temperature: of the sampling; log-probabilities are taken at the same temperature.
+        rollouts: vLLM server that answers in place of this process, `http://HOST/v1#MODEL`; it is handed the policy's
+            weights before each round, through a directory in `out` that it must be able to read.
+        environment: `module:function` from a Group to a text environment with which the policy takes turns; the return
+            of an episode is a reward.
+        max_turns: answers of the policy after which an episode with the environment ends in any case.
         ahead: 1 draws a round's answers with the weights before the last round's updates, so that a server draws them
             while the updates are computed; 0 draws them with the newest.
         off_policy: what is weighed by itself in a policy-gradient method where the weights that drew an answer are not
@@ -167,6 +172,9 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     passes: int | None = None
     max_tokens: int = 128
     sample_temperature: float = 1.0
+    rollouts: str | None = None
+    environment: str | None = None
+    max_turns: int = 8
     ahead: int = 0
     off_policy: OffPolicy = "token"
     off_policy_cap: float = 2.0
@@ -244,6 +252,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("passes", 1, _INFINITE),
     ("max_tokens", 1, _INFINITE),
     ("sample_temperature", _TINY, 100.0),
+    ("max_turns", 1, _INFINITE),
     ("ahead", 0, 1),
     ("off_policy_cap", _TINY, _INFINITE),
     ("refill", 0, _INFINITE),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,9 @@ Status = Literal["new", "unfinished", "finished"]
 FROM_THE_MODEL = frozenset({"lr", "lora_alpha", "max_length"})
 """Settings whose default is known only once the model is loaded."""
 
-FREE_TO_CHANGE = frozenset({"out", "save_every", "keep_checkpoints", "log_every", "track", "device", "shard"})
+FREE_TO_CHANGE = frozenset(
+    {"out", "save_every", "keep_checkpoints", "log_every", "track", "device", "shard", "rollouts"}
+)
 """Settings a resumed run may give differently: they do not change what is learned."""
 
 _FILES = (
@@ -51,6 +54,7 @@ class RunDirectory:
         self.alarms = self.path / "alarms.jsonl"
         self.by_step = (self.metrics, self.samples, self.heldout, self.rollouts, self.alarms)
         self.checkpoints, self.model = self.path / "checkpoints", self.path / "model"
+        self.served = self.path / "served"
 
     def status(self) -> Status:
         """Whether nothing, a part of a run, or a whole run is here.
@@ -114,6 +118,7 @@ class RunDirectory:
         if kept.is_dir() and not any(kept.iterdir()):
             kept.rmdir()
         checkpoint.remove_all(self.checkpoints)
+        shutil.rmtree(self.served, ignore_errors=True)
         manifest = self.model / _MANIFEST
         if manifest.exists():
             for name in msgspec.json.decode(manifest.read_bytes())["files"]:

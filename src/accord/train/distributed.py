@@ -63,7 +63,7 @@ def shards(config: TrainConfig) -> bool:
 def _not_sharded(config: TrainConfig) -> str | None:
     """What in these settings needs other passes on each rank, or weights that can be exchanged in place."""
     obstacles = {
-        "sampling in rounds (--reward)": bool(config.reward),
+        "sampling in rounds (--reward, --environment)": bool(config.reward) or config.environment is not None,
         "a teacher (--teacher)": config.teacher is not None,
         "a moving reference (--reference-every)": bool(config.reference_every),
     }
