@@ -42,7 +42,7 @@ def test_what_failed_and_by_how_much() -> None:
     assert [check.outcome for check in found.checks] == ["passed", "failed"]
     assert not found.accept
     assert found.checks[1].message == (
-        "harmless changed by -0.05 (95% interval -0.07 to -0.03): it loses 0.03 more than 0.02."
+        "harmless lost 0.05 (95% interval of the gain -0.07 to -0.03): 0.03 more than the 0.02 that it may."
     )
 
 

@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from accord.record import Comparison, Estimate
+from accord.record.compared import Example, Finding, ModelsComparison, PairComparison
 from accord.report import write_report
+from accord.report.compared import write_comparison
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -134,10 +137,24 @@ def pages(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path]) 
     return {
         "run": write_report(runs[:1]).html,
         "comparison": write_report(runs).html,
+        "models": write_comparison(_compared(), directory / "models.html").html,
     }
 
 
-@pytest.mark.parametrize("name", ["run", "comparison"])
+def _compared() -> ModelsComparison:
+    """Three models on one axis, with long names and long answers."""
+    long = "a-model-with-a-name-that-does-not-break-" * 3
+    axis = Comparison("helpful", *(Estimate(end, end - 0.05, end + 0.05, 200) for end in (0.5, 0.6, 0.1)))
+    finding = Finding("town", axis, 0.001, True, 0.001, "better", 0.03, (30, 10, 160), 0, None, {long: axis.before})
+    example = Example("town", "helpful", long, 1.0, "word " * 300, (long * 20,), ("<b>short</b>",), {long: 1.0})
+    pairs = (
+        PairComparison("base", long, (finding,), "trade-off", (example,)),
+        PairComparison("base", "other", (finding,), "better", (example,)),
+    )
+    return ModelsComparison(("base", long, "other"), ("", "", ""), ("town",), pairs, settings={"town": {long: long}})
+
+
+@pytest.mark.parametrize("name", ["run", "comparison", "models"])
 @pytest.mark.parametrize(("width", "dark"), [(390, False), (390, True), (1280, False), (1280, True)])
 def test_page_fits_its_screen_and_asks_for_nothing(
     browser: Browser, pages: dict[str, Path], name: str, width: int, dark: bool

@@ -103,9 +103,9 @@ def regression_gate(gains: Mapping[str, Estimate], conditions: Conditions) -> Ga
 
 def _required(axis: str, gain: Estimate, margin: float) -> GateCheck:
     more = f" more than {margin:g}" if margin else ""
-    told = f"{axis} changed by {_signed(gain)}"
+    told = _told(axis, gain)
     if gain.low > margin:
-        return GateCheck(axis, "require", margin, gain, "passed", f"{told}: a gain{more and ' of' + more} is shown.")
+        return GateCheck(axis, "require", margin, gain, "passed", f"{told}, which is shown to be more than {margin:g}.")
     if gain.high <= margin:
         return GateCheck(axis, "require", margin, gain, "failed", f"{told}: it does not gain{more}.")
     return GateCheck(
@@ -119,7 +119,7 @@ def _required(axis: str, gain: Estimate, margin: float) -> GateCheck:
 
 
 def _guarded(axis: str, gain: Estimate, tolerance: float) -> GateCheck:
-    told = f"{axis} changed by {_signed(gain)}"
+    told = _told(axis, gain)
     # Limits are inclusive where nothing is uncertain: a loss of exactly the tolerance is tolerated.
     if gain.low > -tolerance or gain.low == gain.high == -tolerance:
         return GateCheck(
@@ -128,7 +128,7 @@ def _guarded(axis: str, gain: Estimate, tolerance: float) -> GateCheck:
     if gain.high < -tolerance:
         by = -tolerance - gain.mean
         return GateCheck(
-            axis, "guard", tolerance, gain, "failed", f"{told}: it loses {by:.3g} more than {tolerance:g}."
+            axis, "guard", tolerance, gain, "failed", f"{told}: {by:.3g} more than the {tolerance:g} that it may."
         )
     return GateCheck(
         axis,
@@ -148,8 +148,10 @@ def _enough(gain: Estimate, distance: float) -> str:
     return f"; about {math.ceil(gain.n * (reach / distance) ** 2):,} items like these would show it if the mean holds"
 
 
-def _signed(gain: Estimate) -> str:
-    return f"{gain.mean:+.3g} (95% interval {gain.low:+.3g} to {gain.high:+.3g})"
+def _told(axis: str, gain: Estimate) -> str:
+    """`helpful gained 0.05 (95% interval +0.01 to +0.09)`; the interval is of the gain, whichever way the axis runs."""
+    word = "gained" if gain.mean >= 0 else "lost"
+    return f"{axis} {word} {abs(gain.mean):.3g} (95% interval of the gain {gain.low:+.3g} to {gain.high:+.3g})"
 
 
 def _parsed(flag: str, text: str, *, default: float | None) -> tuple[str, float]:

@@ -22,6 +22,7 @@ class SliceTable:
     """One axis by the values of one slice."""
 
     title: str
+    slice: str
     rows: tuple[AxisRow, ...]
     primary: bool
 
@@ -182,9 +183,9 @@ def _slices(pair: PairComparison, columns: tuple[str, str]) -> Iterator[SliceTab
                 for one in finding.slices
                 if one.slice == name
             ]
+            rows = tuple(replace(row, description="", direction="") for row in _rows(found, columns))
             title = f"{axis_name(finding, pair)} by {one_line(name, 40)}"
-            rows = tuple(replace(row, description="") for row in _rows(found, columns))
-            yield SliceTable(title, rows, finding.primary)
+            yield SliceTable(title, one_line(name, 40), rows, finding.primary)
 
 
 def _controls(finding: Finding, pair: PairComparison) -> Iterator[ControlRow]:
@@ -274,7 +275,8 @@ def _rating_notes(compared: ModelsComparison) -> Iterator[str]:
     for name, slope in compared.style_ratings.style.items() if compared.style_ratings else ():
         if slope.low > 0 or slope.high < 0:
             more = f"{'more' if slope.mean > 0 else 'fewer'} {one_line(name, 40)}"
-            yield f"Answers with {more} win, whoever wrote them ({brief_number(slope.mean)} log-odds)."
+            size = f"{brief_number(slope.mean)} log-odds for a usual difference"
+            yield f"Answers with {more} win, whoever wrote them ({size})."
 
 
 def _standing(one: AxisStandings, several: bool) -> StandingRow:
