@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from accord.errors import ConfigError, NumericsError
 from accord.feedback.reward import Part, Reward, RewardError, Row
@@ -85,6 +86,15 @@ def test_no_missing_score_becomes_a_number(rows: list[list[float | None]]) -> No
     for row, total in zip(rows, totals, strict=True):
         given_values = [value for value in row if value is not None]
         assert total == (pytest.approx(math.fsum(given_values)) if len(given_values) == 2 else None)
+
+
+def test_scores_of_steps_stay_whatever_else_is_replaced() -> None:
+    steps = ((0.5, 1.0), (0.0,))
+    both = Feedback("reward_model", "steps", scores={"length": (9.0, 9.0)}, step_scores=steps)
+    alone = Feedback("dataset", step_scores=steps)
+    (scored,) = score([replace(GROUPS[0], feedback=(both, alone))], [Given(length, "length")])
+    assert [one.step_scores for one in scored.feedback] == [steps, steps, None, None]
+    assert scored.scores("length") == (1.0, 2.0)
 
 
 def test_earlier_scores_of_the_name_are_replaced_and_the_rest_stays() -> None:

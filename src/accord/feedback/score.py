@@ -244,7 +244,8 @@ def _without(group: Group, names: set[str]) -> list[Feedback]:
     kept = []
     for feedback in group.feedback:
         scores = {name: row for name, row in feedback.scores.items() if name not in names}
-        says_more = feedback.preferences or feedback.labels is not None or feedback.distribution is not None
+        others = (feedback.labels, feedback.distribution, feedback.step_scores)
+        says_more = feedback.preferences or any(one is not None for one in others)
         if scores or says_more or not feedback.scores:
             kept.append(replace(feedback, scores=scores))
     return kept
