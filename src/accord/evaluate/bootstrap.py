@@ -27,6 +27,8 @@ RESAMPLES = 2000
 
 _SEED = 20_261
 _ROUNDING = 1e-12
+_COUNTED = 10
+"""Resamplings beyond a limit, from which on their share is known; fewer say that it is small."""
 _NUMBERS_AT_ONCE = 2**22
 
 
@@ -75,14 +77,20 @@ class Bootstrap:
         return float(np.quantile(self.drawn, low)), float(np.quantile(self.drawn, high))
 
     def p_value(self) -> float:
-        """Two-sided, of a statistic that is truly 0: the level at which the interval begins to exclude 0."""
+        """Two-sided, of a statistic that is truly 0: the level at which the interval begins to exclude 0.
+
+        Where hardly a resampling reaches 0, it stands as many of their standard deviations away as it does.
+        """
         if self.clusters < 2:
             return 1.0
         if self.still:
             return float(self.drawn[0] == 0)
         below = float(np.mean(self.drawn < 0) + np.mean(self.drawn == 0) / 2)
-        reached = _quantile_of(below, len(self.drawn)) - self.bias
-        z = reached / (1 + self.acceleration * reached) - self.bias
+        reached = _quantile_of(below, len(self.drawn))
+        if min(below, 1 - below) < _COUNTED / len(self.drawn):
+            away = -float(self.drawn.mean() / self.drawn.std())
+            reached = min(reached, away) if reached < 0 else max(reached, away)
+        z = (reached - self.bias) / (1 + self.acceleration * (reached - self.bias)) - self.bias
         return float(2 * stats.t.sf(abs(z) / self._widening, self.clusters - 1))
 
     @property

@@ -8,6 +8,7 @@ from accord.testing.chat import ScriptedChat
 from accord.testing.groups import conversations, demonstrations, labelled_groups, preference_groups, scored_groups
 from accord.testing.models import ARCHITECTURES, Architecture, tiny_model
 from accord.testing.styles import STYLES, ChatStyle, Style
+from accord.testing.subjects import scripted_subject
 from accord.testing.tokenizers import byte_tokenizer
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "labelled_groups",
     "preference_groups",
     "scored_groups",
+    "scripted_subject",
     "tiny_model",
 ]
