@@ -144,7 +144,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path]) 
 def _compared() -> ModelsComparison:
     """Three models on one axis, with long names and long answers."""
     long = "a-model-with-a-name-that-does-not-break-" * 3
-    axis = Comparison("helpful", *(Estimate(end, end - 0.05, end + 0.05, 200) for end in (0.5, 0.6, 0.1)))
+    before, after, change = (Estimate(end, end - 0.05, end + 0.05, 200) for end in (0.5, 0.6, 0.1))
+    axis = Comparison("helpful", before, after, change)
     finding = Finding("town", axis, 0.001, True, 0.001, "better", 0.03, (30, 10, 160), 0, None, {long: axis.before})
     example = Example("town", "helpful", long, 1.0, "word " * 300, (long * 20,), ("<b>short</b>",), {long: 1.0})
     pairs = (
