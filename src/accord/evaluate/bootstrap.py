@@ -58,9 +58,11 @@ class Bootstrap:
             clusters: the cluster of each item.
         """
         labels, count = _labels(clusters)
+        if count < 2:
+            return cls(np.asarray([value]), 0.0, 0.0, count)
         drawn = _finite(statistic, _resampled(labels, count))
         left_out = _finite(statistic, _left_out(labels, count))
-        if count < 2 or not len(drawn) or not len(left_out):
+        if not len(drawn) or not len(left_out):
             return cls(np.asarray([value]), 0.0, 0.0, 1)
         below = float(np.mean(drawn < value) + np.mean(drawn == value) / 2)
         away = left_out.mean() - left_out
