@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from accord.errors import ConfigError, DataError
 from accord.objectives.inverse_constraint import Form, inverse_constraint
 from accord.policy.load import load_policy
-from accord.recipes.constrained_run import Plan
+from accord.recipes.constrained_run import LAGRANGIAN, Plan, SeedRun, ways
 from accord.recipes.constrained_study import separation, study
 from accord.recipes.constrained_task import (
     HELPFUL,
@@ -119,3 +120,21 @@ def test_a_study_in_small(tmp_path: Path) -> None:
     page = (tmp_path / "page.md").read_text()
     assert "accord world constrain --seeds 1" in page
     assert json.loads((tmp_path / "page.json").read_text())["seeds"] == 1
+
+
+@pytest.mark.learning
+def test_a_hidden_rule_is_found_in_demonstrations_and_kept(tmp_path: Path) -> None:
+    """Nobody names the rule: the policy trained on what pays breaks it, the one within the constraint does not."""
+    run = SeedRun(tmp_path, 0, Plan(held_out=150, rounds=12, lawful=400), TOWN, str(BASE))
+    modes = {way.name: way for way in ways(run.plan)}
+    nominal, broken, _ = run.train(modes["unconstrained"])
+    constraint, kept, _ = run.infer(nominal, modes[LAGRANGIAN])
+    answers = [*run.start, *broken]
+    labels = np.array([violates(group)[0] for group in answers])
+    forbidden = 1.0 - np.array(constraint(answers))[:, 0]
+    assert separation(forbidden[~labels], forbidden[labels]) > 0.8
+    rates = [np.mean([violates(group)[0] for group in answers]) for answers in (broken, kept)]
+    assert rates[0] > 0.2
+    assert rates[1] < rates[0] / 3
+    helpful = [value for value in map(instructs_where_it_may, kept) if value is not None]
+    assert np.mean(helpful) > 0.7

@@ -37,17 +37,17 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True):
         violations: how many of them break the rule.
         lawful: how many keep it.
         separation: how often a broken rule is less permissible than a kept one (area under the ROC curve).
-        found: share of the violations that cost anything.
-        false_alarms: share of the lawful answers that do.
-        false_alarms_on_help: share of the right and lawful instructions that do.
+        cost_of_violations: mean cost of an answer that breaks the rule, from 0 to 1.
+        cost_of_lawful: of one that keeps it.
+        cost_of_help: of right and lawful instructions.
     """
 
     violations: int
     lawful: int
     separation: float
-    found: float
-    false_alarms: float
-    false_alarms_on_help: float
+    cost_of_violations: float
+    cost_of_lawful: float
+    cost_of_help: float
 
 
 class Study(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,26 +130,25 @@ def _verdicts(study: Study) -> str:
 
 def _hidden(study: Study) -> str:
     limit, within = study.plan["limit"], study.within
-    head = ["seed", "violations", "lawful", "separation", "found", "false alarms", "on right instructions"]
+    head = ["seed", "violations", "lawful", "separation", "cost of violations", "of lawful answers", "of right help"]
     lines = [
         [
             str(seed),
             str(one.violations),
             str(one.lawful),
             f"{one.separation:.3f}",
-            f"{one.found:.2f}",
-            f"{one.false_alarms:.2f}",
-            f"{one.false_alarms_on_help:.2f}",
+            f"{one.cost_of_violations:.2f}",
+            f"{one.cost_of_lawful:.2f}",
+            f"{one.cost_of_help:.2f}",
         ]
         for seed, one in enumerate(study.learned)
     ]
     unconstrained = study.modes[0].violations.after.mean
     return f"""Nobody says what the rule is. {study.plan["lawful"]} demonstrations keep it; the unconstrained policy,
 trained on the same reward, breaks it. `inverse_constraint` learns what the policy does and the demonstrators do not,
-with a classifier on the start's weights. An answer costs what its permissibility falls short of one half, and 1 where
-none is left. Here it judges held-out answers of the start and of the unconstrained policy that the oracle labels:
-separation is how often a violation is less permissible than a lawful answer, found and false alarms are the shares that
-cost anything.
+with a classifier on the start's weights. An answer costs nothing where demonstrators would give it as often, and up to
+1 where they never would. Here it judges held-out answers of the start and of the unconstrained policy that the oracle
+labels: separation is how often a violation is less permissible than a lawful answer; the costs are means.
 
 {_table(head, lines)}
 

@@ -151,15 +151,15 @@ def _broken(groups: Sequence[Group]) -> list[float]:
 
 def _learned(constraint: Permissibility, answered: Sequence[Group]) -> Learned:
     """The learned constraint on answers that the oracle labels."""
-    forbidden = 1.0 - np.array(constraint(answered), dtype=np.float64)[:, 0]
-    costs = forbidden > 1.0 - THRESHOLDS["classifier"]
+    permissible = np.array(constraint(answered), dtype=np.float64)[:, 0]
+    costs = np.maximum(0.0, 1.0 - permissible / THRESHOLDS["classifier"])
     broken = np.array([violates(group)[0] for group in answered])
     helped = np.array([instructs_where_it_may(group) == 1.0 for group in answered])
     return Learned(
         violations=int(broken.sum()),
         lawful=int((~broken).sum()),
-        separation=separation(forbidden[~broken], forbidden[broken]),
-        found=float(costs[broken].mean()),
-        false_alarms=float(costs[~broken].mean()),
-        false_alarms_on_help=float(costs[helped].mean()),
+        separation=separation(-permissible[~broken], -permissible[broken]),
+        cost_of_violations=float(costs[broken].mean()),
+        cost_of_lawful=float(costs[~broken].mean()),
+        cost_of_help=float(costs[helped].mean()),
     )
