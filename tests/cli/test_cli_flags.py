@@ -23,6 +23,8 @@ def flags_of(app: App) -> list[str]:
     """The flags and positional arguments of one command, a line each: names, type, default."""
     lines = []
     for argument in app.assemble_argument_collection():
+        if argument.names == ("*",):  # flags that commands share, which follow one by one
+            continue
         default = argument.field_info.default
         unset = default is inspect.Parameter.empty or default is None or default is False or default == ()
         kind = inspect.formatannotation(argument.hint).replace("typing.", "")

@@ -118,3 +118,18 @@ def test_a_model_with_several_parts_is_opened_once_and_critics_are_told_apart(ho
     with pytest.raises(ConfigError, match="--critic: required"):
         cast.critics([])
     assert msgspec.json.encode(cast.requests) == b"[0,0]"
+
+
+def test_two_constitutions_are_compared_on_the_command_line(
+    house: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, script = tmp_path / "pairs.jsonl", f"{Path(__file__).stem}:talk"
+    data.write_text('{"prompt": "Why?", "responses": [{"text": "Well!"}, {"text": "No"}]}\n')
+    out = tmp_path / "found.json"
+    common = ["--data", str(data), "--cache", str(tmp_path / "chat.sqlite"), "--out", str(out)]
+    compare = ["constitution", "compare", str(house), "default", *common]
+    assert main([*compare, "--judge", "critics", "--critic", script]) == 0
+    assert json.loads(out.read_text())["flips"]["mean"] == 0.0
+    assert "another winner" in capsys.readouterr().out
+    assert main([*compare, "--judge", "control:first"]) == 2
+    assert "says the same under every constitution" in capsys.readouterr().err

@@ -38,12 +38,12 @@ _COMMANDS = (
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
     ("judge", "accord.cli.judge:judge", "Have responses compared by a model, a reward or a rule, and audit the judge."),
-    ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
     (
         "evaluate",
         "accord.cli.evaluate:evaluate",
         "Measure a model on suites, beside degenerate models, with intervals.",
     ),
+    ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
     (
         "constitution compare",
         "accord.cli.constitution:compare",
@@ -63,6 +63,7 @@ _COMMANDS = (
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
     ("world online", "accord.cli.world:online", "Policy-gradient methods on the world, over seeds: a table."),
     ("world feedback", "accord.cli.world:feedback", "AI feedback by the base: its audit, and what it teaches."),
+    ("world constitution", "accord.cli.world:constitution", "The base aligned by a constitution alone: a page."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
     ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),

@@ -2,66 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import partial
+from typing import Any, Literal
 
-from cyclopts import Parameter
-
+from accord.cli.models import Models, Source
 from accord.cli.parameters import Several, Switch
+from accord.cli.revising import Critics, Revising
+from accord.cli.settings import read_settings
 from accord.cli.terminal import console
 from accord.errors import ConfigError
-from accord.train.config import ChatMode, Dtype
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from accord.recipes.constitution import Cast
-
-Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=(1, None), negative="", show_default=False)]
-"""A flag that takes one or more numbers."""
+_REVISING, _CRITICS, _SOURCE, _MODELS = Revising(), Critics(), Source(), Models()
 
 
 def revise(
     *,
     data: Several = (),
     out: str | None = None,
-    constitution: str = "default",
     answerer: str | None = None,
-    critic: Several = (),
-    reviser: str | None = None,
     judge: str | None = None,
-    template: str = "plain",
-    critic_weights: Numbers = (),
-    aggregate: Literal["mean", "weighted", "veto"] = "mean",
-    form: str | None = None,
-    rounds: int = 4,
-    choose: Literal["sampled", "worst", "whole"] = "sampled",
-    keep: Literal["best", "last"] = "best",
-    clean: float = 0.5,
-    always: Switch = False,
-    tolerance: float | None = None,
-    patience: int = 1,
-    disagreement: float = 0.5,
-    imitate: Literal["kept", "clean"] = "kept",
-    temperature: float = 0.7,
-    critique_temperature: float = 0.3,
-    revision_temperature: float = 0.3,
-    max_tokens: int = 512,
-    seed: int = 0,
-    columns: str | None = None,
-    split: str = "train",
-    limit: int | None = None,
-    parallel: int = 16,
-    timeout: float = 600.0,
-    retries: int = 5,
-    key_env: str | None = None,
-    price_in: float | None = None,
-    price_out: float | None = None,
-    cache: str | None = None,
-    dtype: Dtype = "fp32",
-    device: str | None = None,
-    chat: ChatMode = "auto",
-    trust_remote_code: Switch = False,
+    critics: Critics = _CRITICS,
+    revising: Revising = _REVISING,
+    source: Source = _SOURCE,
+    models: Models = _MODELS,
 ) -> int:
     """Have answers criticised by principles and rewritten: demonstrations, preferences and a full trace.
 
@@ -70,109 +33,214 @@ def revise(
     Args:
         data: files, directories or hub ids with prompts; without an answerer, their responses are revised.
         out: directory for demonstrations.jsonl, preferences.jsonl, trace.jsonl, review.jsonl and summary.json.
-        constitution: default, tidewater, a TOML file of your own, or a JSON file of critique and revision requests.
         answerer: who gives the first answers: a model's directory or hub id, http://host/v1#model, module:function.
-        critic: who criticises and scores; one or several.
-        reviser: who rewrites; default the first critic.
         judge: take a revision only where this one prefers it in both orders: a model, reward:SPEC or control:NAME.
-        template: how a judge is asked: plain, reasoned, written, score, tidewater, or a file of your own.
-        critic_weights: a weight for each critic, for --aggregate weighted.
-        aggregate: of several critics' scores: their mean, the weighted mean, or the least.
-        form: how critics and reviser are asked: plain, turns, tidewater, or a file; default the constitution's.
-        rounds: of critique and revision at most.
-        choose: the principle of a round: drawn by weight, the one that is broken most, or all at once.
-        keep: of an answer and its revisions, what the critics score best or what was taken last.
-        clean: leave an answer alone whose score reaches this by every principle.
-        always: revise on, however clean an answer is.
-        tolerance: smallest gain in score that counts; without it no answer is left alone for want of gain.
-        patience: rounds in a row without such a gain after which an answer is left alone.
-        disagreement: difference between two critics by one principle from which a person should look.
-        imitate: write every kept answer as a demonstration, or only those that keep every principle by the critics.
-        temperature: of first answers.
-        critique_temperature: of critiques.
-        revision_temperature: of revisions.
-        max_tokens: longest answer, critique or revision.
-        seed: of the draws of principles and of the sampling.
-        columns: where to find fields in a format that is not recognised, e.g. prompt=question.
-        split: which split of a data set to read.
-        limit: revise only for the first so many prompts.
-        parallel: requests to a server under way at a time.
-        timeout: seconds without a byte of a server's answer.
-        retries: attempts after one that failed.
-        key_env: environment variable with the key that a server wants.
-        price_in: price of a million tokens read, to show the cost.
-        price_out: price of a million tokens written.
-        cache: SQLite file of models' answers; default in Accord's cache directory.
-        dtype: compute precision of a model in this process.
-        device: torch device; default CUDA if there is one, else the CPU.
-        chat: wrap plain-text prompts as a user turn of the model's chat template.
-        trust_remote_code: run code that comes with the model. Off unless you trust its author.
     """
-    _require({"--data": data, "--out": out, "--critic": critic})
-    if limit is not None and limit < 1:
-        raise ConfigError("must be 1 or more", where="--limit")
-    if always and (clean != 0.5):
-        raise ConfigError("cannot be combined with --always", where="--clean", mend="Leave one of them out.")
-    from accord.chat.spec import Opening
-    from accord.data import read
-    from accord.feedback.constitution import Rules, load_constitution, load_form
-    from accord.recipes.constitution import Cast, revise_groups, summary_of, write_revised
+    from accord.feedback.constitution import load_constitution
+    from accord.recipes.constitution import revise_groups, summary_of, write_revised
     from accord.recipes.constitution_table import render
 
-    principles = load_constitution(constitution)
-    rules = Rules(
-        rounds=rounds,
-        choose=choose,
-        keep=keep,
-        aggregate=aggregate,
-        clean=None if always else clean,
-        tolerance=tolerance,
-        patience=patience,
-        disagreement=disagreement,
-        answer_temperature=temperature,
-        critique_temperature=critique_temperature,
-        revision_temperature=revision_temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-    )
-    asked = load_form(form or principles.form)
-    cast = Cast(
-        Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env),
-        None if cache is None else Path(cache),
-    )
-    screen = console()
+    if out is None:
+        raise ConfigError("required, and not given", where="--out", mend="Say where to write.")
+    if not critics.critic:
+        raise ConfigError("required, and not given", where="--critic", mend="Name a model, a server or a script.")
+    rules, form = revising.rules(critics), critics.asked()
+    principles = load_constitution(revising.constitution)
+    cast, screen = models.cast(), console()
     revised = revise_groups(
-        read(data, columns=columns, split=split).groups[:limit],
+        source.groups(data),
         constitution=principles,
         cast=cast,
-        critics=critic,
-        reviser=reviser or critic[0],
+        critics=critics.critic,
+        reviser=revising.reviser or critics.critic[0],
         answerer=answerer,
         judge=judge,
-        weights=critic_weights,
-        template=template,
-        form=asked,
+        weights=critics.critic_weights,
+        template=critics.template,
+        form=form,
         rules=rules,
-        cost=lambda: cast.cost(price_in, price_out),
+        cost=partial(models.cost, cast),
         console=screen,
     )
     for part in render(summary_of(revised, principles)):
         screen.print(part, soft_wrap=True)
-    _spent(cast, screen, cast.cost(price_in, price_out))
-    assert out is not None
-    for path, what in write_revised(out, revised, principles, imitate=imitate):
+    models.tell(cast, screen)
+    for path, what in write_revised(out, revised, principles, imitate=revising.imitate):
         screen.print(f"{what}: {path}", soft_wrap=True)
     return 0
 
 
-def _spent(cast: Cast, screen: Console, cost: float | None) -> None:
-    (asked, known), (read, written) = cast.requests, cast.tokens
-    said = "" if cost is None else f", cost {cost:.2f}"
-    screen.print(f"{asked:,} asked, {known:,} known; {read:,} tokens read, {written:,} written{said}", soft_wrap=True)
+def compare(
+    first: str,
+    second: str,
+    /,
+    *,
+    data: Several = (),
+    judge: str | None = None,
+    margin: float = 0.2,
+    pairs: int | None = None,
+    out: str | None = None,
+    seed: int = 0,
+    critics: Critics = _CRITICS,
+    source: Source = _SOURCE,
+    models: Models = _MODELS,
+) -> int:
+    """Judge the same pairs under two constitutions: which labels flip, what each principle does, where they conflict.
+
+    Args:
+        first: a constitution: default, tidewater, or a file.
+        second: another one, such as the first after an edit.
+        data: files, directories or hub ids with two or more responses to each prompt.
+        judge: who compares: a model, by a template that takes principles, or critics for the critics by their scores.
+        margin: distance from one half at which a principle clearly prefers one side.
+        pairs: pairs of one prompt that are compared at most; all if not given.
+        out: write everything that was found to this JSON file, with every pair that flipped.
+        seed: of the draw of pairs.
+    """
+    from accord.feedback.constitution import Constitution, load_constitution
+    from accord.feedback.judge.pair import PairJudge
+    from accord.recipes.asking import asking
+    from accord.recipes.constitution import require_principles
+    from accord.recipes.constitution_compare import compare_constitutions, write_comparison
+    from accord.recipes.constitution_table import render_comparison
+
+    if judge is None:
+        raise ConfigError("required, and not given", where="--judge", mend="Name a model, or critics.")
+    if pairs is not None and pairs < 1:
+        raise ConfigError("must be 1 or more", where="--pairs")
+    require_principles(judge, critics.template)
+    constitutions, form = (load_constitution(first), load_constitution(second)), critics.asked()
+    cast, screen = models.cast(), console()
+
+    def judge_of(constitution: Constitution) -> PairJudge:
+        return cast.comparing(
+            judge,
+            constitution,
+            critics=critics.critic,
+            weights=critics.critic_weights,
+            template=critics.template,
+            form=form,
+            aggregate=critics.aggregate,
+        )
+
+    groups = source.groups(data)
+    with asking(screen, partial(models.cost, cast)) as told:
+        found = compare_constitutions(
+            groups,
+            *constitutions,
+            judge_of,
+            margin=margin,
+            most_pairs=pairs,
+            seed=seed,
+            progress=partial(told, "judging"),
+        )
+    for part in render_comparison(found):
+        screen.print(part, soft_wrap=True)
+    models.tell(cast, screen)
+    if out is not None:
+        screen.print(f"comparison: {write_comparison(out, found)}", soft_wrap=True)
+    return 0
 
 
-def _require(given: dict[str, object]) -> None:
-    for flag, value in given.items():
-        if not value:
-            mends = {"--data": "Name a file of prompts.", "--out": "Say where to write."}
-            raise ConfigError("required, and not given", where=flag, mend=mends.get(flag, "Name a model or a server."))
+def train(
+    *,
+    model: str | None = None,
+    data: Several = (),
+    out: str | None = None,
+    helpful: Several = (),
+    preferences: Several = (),
+    accept: str | None = None,
+    judge: str | None = None,
+    learn: Literal["dpo", "reward"] = "dpo",
+    method: str = "grpo",
+    answers: int = 2,
+    hard: Switch = False,
+    inconsistent: Literal["keep", "drop"] = "keep",
+    supervised: str | None = None,
+    preferred: str | None = None,
+    online: str | None = None,
+    critics: Critics = _CRITICS,
+    revising: Revising = _REVISING,
+    source: Source = _SOURCE,
+    models: Models = _MODELS,
+) -> int:
+    """Constitutional AI from end to end: imitate revised answers, then learn from labels by the constitution.
+
+    The same command goes on where it was stopped.
+
+    Args:
+        model: directory or hub id of the model that answers first and is trained; the only critic if none is named.
+        data: files, directories or hub ids with prompts that bring out what the constitution forbids.
+        out: directory of everything: revision, sl, judged.jsonl, rl and, with --learn reward, reward.
+        helpful: prompts whose answers are imitated unrevised: their own, or the model's where they have none.
+        preferences: preferences of people, learned from beside the judge's.
+        accept: take a revision only where this judge prefers it in both orders.
+        judge: who compares the tuned model's answers: a model, reward:SPEC, or critics for the critics by their scores;
+            default the first critic.
+        learn: from the labels by DPO, or from a reward model that is fitted to them.
+        method: the policy-gradient method of --learn reward.
+        answers: of the tuned model to each prompt, which are compared.
+        hard: learn from the likelier side alone; without it, from probabilities.
+        inconsistent: keep or drop pairs whose winner depends on the order.
+        supervised: TOML or YAML file with settings of the fine-tuning, as for accord train --config.
+        preferred: the same for DPO or the reward model.
+        online: the same for the reinforcement learning of --learn reward.
+    """
+    from accord.feedback.constitution import load_constitution
+    from accord.recipes.constitution import summary_of
+    from accord.recipes.constitution_table import render
+    from accord.recipes.constitution_train import Plan, train_constitutional
+    from accord.recipes.judge_table import render as render_judged
+
+    if model is None or out is None:
+        raise ConfigError("required, and not given", where="--model" if model is None else "--out")
+    rules, principles = revising.rules(critics), load_constitution(revising.constitution)
+    plan = Plan(
+        model=model,
+        out=out,
+        learn=learn,
+        imitate=revising.imitate,
+        answers=answers,
+        labels="hard" if hard else "soft",
+        inconsistent=inconsistent,
+        temperature=revising.temperature,
+        max_tokens=revising.max_tokens,
+        seed=revising.seed,
+        supervised=_stage(supervised, "--supervised"),
+        preferences=_stage(preferred, "--preferred"),
+        online=_stage(online, "--online"),
+        method=method,
+    )
+    heard = critics.critic or (model,)
+    cast, screen = models.cast(), console()
+    trained = train_constitutional(
+        source.groups(data),
+        plan,
+        constitution=principles,
+        critics=heard,
+        reviser=revising.reviser or heard[0],
+        judge=judge or heard[0],
+        cast=cast,
+        accept=accept,
+        helpful=source.others(helpful),
+        preferred=source.others(preferences),
+        weights=critics.critic_weights,
+        template=critics.template,
+        form=critics.asked(),
+        rules=rules,
+        cost=partial(models.cost, cast),
+        console=screen,
+    )
+    for part in (*render(summary_of(trained.revised, principles)), *render_judged(trained.judged)):
+        screen.print(part, soft_wrap=True)
+    models.tell(cast, screen)
+    screen.print(f"after SL-CAI: {trained.supervised}\nafter RL-CAI: {trained.aligned}", soft_wrap=True)
+    return 0
+
+
+def _stage(path: str | None, flag: str) -> dict[str, Any]:
+    """The settings of a stage from its file."""
+    try:
+        return {} if path is None else read_settings(path)
+    except ConfigError as error:
+        raise ConfigError(error.what, where=f"{flag} {path}", mend=error.mend) from error

@@ -129,3 +129,18 @@ def feedback(*, seeds: int = 3, out: str = "docs/ai-feedback.md") -> int:
     study_feedback(seeds=seeds, out=out, console=screen)
     screen.print(f"AI feedback: {out}", soft_wrap=True)
     return 0
+
+
+def constitution(*, seeds: int = 3, out: str = "docs/constitutional-ai.md") -> int:
+    """Have the base criticise, revise and label its own answers, train on them, and write what the oracle says.
+
+    Args:
+        seeds: how many times, each with its own prompts and answers.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.constitution_study import study_constitution
+
+    screen = console()
+    study_constitution(seeds=seeds, out=out, console=screen)
+    screen.print(f"constitutional AI: {out}", soft_wrap=True)
+    return 0

@@ -18,9 +18,10 @@ from accord.chat.spec import Opening, open_chat
 from accord.errors import ConfigError
 from accord.evaluate.statistics import mean_estimate, paired_difference
 from accord.feedback.constitution.constitution import Constitution
-from accord.feedback.constitution.critics import Critic
+from accord.feedback.constitution.critics import Aggregate, Critic
 from accord.feedback.constitution.data import Imitate, demonstrations, preferences, satisfied
-from accord.feedback.constitution.forms import AnyForm
+from accord.feedback.constitution.forms import AnyForm, load_form
+from accord.feedback.constitution.judge import ConstitutionJudge
 from accord.feedback.constitution.revise import revise
 from accord.feedback.constitution.trace import Revised, Rules, Trace
 from accord.feedback.judge.pair import PairJudge
@@ -29,6 +30,9 @@ from accord.feedback.judge.templates import PairTemplate, load_template
 from accord.recipes.asking import Cost, asking
 from accord.recipes.judge import pairwise
 from accord.record import Estimate, Group, write_groups
+
+CRITICS = "critics"
+"""The judge's name where the critics' scores decide which answer is better."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -125,6 +129,23 @@ class Cast:
             )
         )
 
+    def comparing(
+        self,
+        spec: str,
+        constitution: Constitution,
+        *,
+        critics: Sequence[str] = (),
+        weights: Sequence[float] = (),
+        template: str = PLAIN,
+        form: AnyForm | None = None,
+        aggregate: Aggregate = "mean",
+    ) -> PairJudge:
+        """Who compares answers by a constitution: a judge, or with `CRITICS` the critics by their scores."""
+        if spec != CRITICS:
+            return self.judge(spec, constitution, template=template)
+        asked = form or load_form(constitution.form)
+        return ConstitutionJudge(constitution, self.critics(critics, weights), asked, aggregate=aggregate)
+
     @property
     def tokens(self) -> tuple[int, int]:
         """Read and written by all of them."""
@@ -143,6 +164,17 @@ class Cast:
             return None
         read, written = self.tokens
         return (read * (price_in or 0.0) + written * (price_out or 0.0)) / 1e6
+
+
+def require_principles(judge: str, template: str) -> None:
+    """Raise a `ConfigError` unless the judge goes by principles: critics, or a model whose template has their place."""
+    if judge == CRITICS:
+        return
+    asked = None if judge.partition(":")[0] in ("control", "reward") else load_template(template)
+    if not isinstance(asked, PairTemplate) or not asked.takes_principles:
+        where = f"--judge {judge}" if asked is None else f"--template {template}"
+        mend = "Take a template with {principle} in its prompt, or --judge critics."
+        raise ConfigError("says the same under every constitution", where=where, mend=mend)
 
 
 def revise_groups(

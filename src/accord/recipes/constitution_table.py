@@ -1,4 +1,4 @@
-"""What revising came to, as tables and sentences for the terminal."""
+"""What revising and comparing came to, as tables and sentences for the terminal."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from accord.data.show import printable
 from accord.recipes.constitution import Kept, Summary
+from accord.recipes.constitution_compare import ConstitutionComparison, Effect
 from accord.recipes.judge_table import interval
 
 _OUTCOMES = {
@@ -51,4 +52,39 @@ def principles_table(principles: dict[str, Kept]) -> Table:
     table = Table("principle", "before", "after", "change", title="Kept, by the critics", title_justify="left")
     for name, kept in principles.items():
         table.add_row(printable(name), interval(kept.before), interval(kept.after), interval(kept.difference))
+    return table
+
+
+def render_comparison(found: ConstitutionComparison, *, shown: int = 3) -> Iterator[RenderableType]:
+    """What flips, what each principle does, where principles conflict, and the pairs that changed most."""
+    (first, _), (second, _) = found.names
+    table = Table("pairs", f"{found.pairs[1]:,} of {found.pairs[0]:,}", title=f"{first} and {second}")
+    table.title_justify = "left"
+    table.add_row("another winner", interval(found.flips))
+    table.add_row("mean distance of the labels", interval(found.shift))
+    if found.gold is not None:
+        for name, estimate in zip((first, second, "difference"), found.gold, strict=True):
+            table.add_row(printable(f"agreement with gold, {name}"), interval(estimate))
+    yield table
+    for (name, _), effects in zip(found.names, found.effects, strict=True):
+        if effects:
+            yield _effects(name, effects)
+    if found.conflicts:
+        conflicts = Table("principle", "against", "of the pairs", title="Conflicts", title_justify="left")
+        for conflict in found.conflicts[:10]:
+            conflicts.add_row(printable(conflict.first), printable(conflict.second), interval(conflict.share))
+        yield conflicts
+    for pair in found.flipped[:shown]:
+        yield printable(pair["prompt"], style="bold")
+        for mark, answer in zip("AB", pair["answers"], strict=True):
+            yield printable(f"{mark}: {answer}")
+        before, after = pair["p"]
+        yield printable(f"A is better: {before:.2f} under {first}, {after:.2f} under {second}", style="dim")
+
+
+def _effects(name: str, effects: dict[str, Effect]) -> Table:
+    title = f"{name}: what each principle does"
+    table = Table("without", "another winner", "labels move by", title=title, title_justify="left")
+    for principle, effect in effects.items():
+        table.add_row(printable(principle), interval(effect.flips), interval(effect.shift))
     return table

@@ -1,7 +1,8 @@
 """Constitutions: principles in a file, by which models criticise and revise answers.
 
 What is asked, and how answers are read, is in `forms`; who criticises, and how several critics become one score, in
-`critics`; the rounds of critique and revision in `revise`. Other libraries know these parts as classes:
+`critics`; the rounds of critique and revision in `revise`; critics as a judge of pairs in `judge`. Elsewhere these
+parts are known as classes:
 
 ConstitutionalAI             `revise` with one critic and reviser; `demonstrations` and `preferences` are its data
 MultiAgentConstitutionalAI   `revise` with several critics, weights and `aggregate`
@@ -14,11 +15,13 @@ from accord.feedback.constitution.constitution import Constitution, load_constit
 from accord.feedback.constitution.critics import Critic
 from accord.feedback.constitution.data import demonstrations, preferences, satisfied
 from accord.feedback.constitution.forms import load_form
+from accord.feedback.constitution.judge import ConstitutionJudge
 from accord.feedback.constitution.revise import revise
 from accord.feedback.constitution.trace import Revised, Rules, Trace
 
 __all__ = [
     "Constitution",
+    "ConstitutionJudge",
     "Critic",
     "Revised",
     "Rules",

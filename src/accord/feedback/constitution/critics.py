@@ -27,7 +27,7 @@ from accord.feedback.judge.principles import Principle
 
 Aggregate = Literal["mean", "weighted", "veto"]
 
-_SURE = 1e-6
+SURE = 1e-6
 """Scores are kept so far from 0 and 1 where their log-odds are taken."""
 
 
@@ -100,7 +100,7 @@ def log_odds_label(before: float, after: float) -> float:
     >>> round(log_odds_label(0.5, 0.9), 6)
     0.9
     """
-    low, high = (min(max(score, _SURE), 1 - _SURE) for score in (before, after))
+    low, high = (min(max(score, SURE), 1 - SURE) for score in (before, after))
     return 1 / (1 + math.exp(math.log(low / (1 - low)) - math.log(high / (1 - high))))
 
 
