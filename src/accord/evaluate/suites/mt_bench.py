@@ -176,7 +176,7 @@ def _task(
     name: str, questions: Sequence[Question], settings: Mapping[str, Any], score: Score, axes: Sequence[Axis]
 ) -> Task:
     without = sum(question.category in WITH_REFERENCE and not question.reference for question in questions)
-    notes = [f"{without} questions of {', '.join(WITH_REFERENCE)} are judged without a right answer"] if without else []
+    notes = [f"judged without a right answer: {without} of {', '.join(WITH_REFERENCE)}"] if without else []
     return Task(
         name,
         [_item(question, turn) for question in questions for turn in range(1, len(question.turns) + 1)],
