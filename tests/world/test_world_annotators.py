@@ -1,13 +1,15 @@
 """Annotators: noise, length bias and values are dials that do what they say."""
 
 import itertools
+import math
 import random
 from statistics import mean
 
 import msgspec
 
+from accord.feedback.spec import parse_one
 from accord.record import Group, Response
-from accord.world.annotators import FLAWED, PLURALISTS, Annotator, prefer
+from accord.world.annotators import FLAWED, PLURALISTS, VALUES, Annotator, choose, prefer
 from accord.world.cases import cases
 from accord.world.grammar import render_all
 from accord.world.oracle import judge
@@ -84,3 +86,40 @@ def test_pairs_are_distinct_texts_above_the_margin() -> None:
         for preference in group.preferences():
             assert gold[preference.better] - gold[preference.worse] >= 0.2  # type: ignore[operator]
             assert group.responses[preference.better].text != group.responses[preference.worse].text
+
+
+def test_what_an_annotator_values_is_the_weighted_sum_of_the_values() -> None:
+    odd = Annotator(brevity=0.5, length_bias=0.2, warmth=-0.3, caution=0.7)
+    for group in GROUPS[:30]:
+        for response in group.responses:
+            whole = sum(odd.weights()[name] * one.value(group, response) for name, one in VALUES.items())
+            assert abs(whole - odd.value(group, response)) < 1e-9
+
+
+def test_choices_are_as_likely_as_their_difference_says() -> None:
+    seen, expected = [], []
+    for temperature in (0.2, 1.0):
+        for group in choose(GROUPS, Annotator(), seed=3, temperature=temperature):
+            (preference,) = group.preferences()
+            better, worse = (
+                Annotator().value(group, group.responses[i]) for i in (preference.better, preference.worse)
+            )
+            seen.append(float(better > worse) + 0.5 * (better == worse))
+            expected.append(1 / (1 + math.exp(-abs(better - worse) / temperature)))
+    assert abs(mean(seen) - mean(expected)) < 0.04
+
+
+def test_annotators_are_asked_about_the_same_pairs() -> None:
+    def pairs(annotator: Annotator) -> list[set[int]]:
+        return [
+            {p.better, p.worse} for g in choose(GROUPS, annotator, seed=0, temperature=1.0) for p in g.preferences()
+        ]
+
+    assert pairs(Annotator()) == pairs(PLURALISTS["warm"])
+
+
+def test_values_are_rewards_by_name() -> None:
+    group = GROUPS[0]
+    for name, annotator in VALUES.items():
+        (row,) = parse_one(f"accord.world.values:{name}").reward([group])
+        assert row == tuple(annotator.value(group, response) for response in group.responses)

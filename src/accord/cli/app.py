@@ -38,12 +38,12 @@ _COMMANDS = (
     ("verify", "accord.cli.verify:verify", "Score responses with verifiers and other rewards."),
     ("reward", "accord.cli.reward:reward", "Score responses with a reward model, or with an ensemble of several."),
     ("judge", "accord.cli.judge:judge", "Have responses compared by a model, a reward or a rule, and audit the judge."),
+    ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
     (
         "evaluate",
         "accord.cli.evaluate:evaluate",
         "Measure a model on suites, beside degenerate models, with intervals.",
     ),
-    ("constitution revise", "accord.cli.constitution:revise", "Answers criticised by principles and rewritten."),
     (
         "constitution compare",
         "accord.cli.constitution:compare",
@@ -57,7 +57,11 @@ _COMMANDS = (
     ("soup", "accord.cli.soup:soup", "One model from several that were fine-tuned from one start: their mean."),
     ("values fit", "accord.cli.values:fit", "What several values weigh in people's choices, by group of annotators."),
     ("values front", "accord.cli.values:front", "Models and their soups by several values: the front, and its volume."),
-    ("compare", "accord.cli.compare:compare", "Whether models are better or worse than the first: one page, one verdict."),
+    (
+        "compare",
+        "accord.cli.compare:compare",
+        "Whether models are better or worse than the first: one page, one verdict.",
+    ),
     ("report", "accord.cli.report:report", "A run, or several side by side, as a page: the verdict and its reasons."),
     ("diffusion", "accord.cli.diffusion:diffusion", "Align diffusion models of points and drawings, and show it."),
     ("world build", "accord.cli.world:build", "Train the embedded world's base model from its seed."),
@@ -66,6 +70,11 @@ _COMMANDS = (
     ("world constitution", "accord.cli.world:constitution", "The base aligned by a constitution alone: a page."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
     ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
+    (
+        "world values",
+        "accord.cli.world:values",
+        "Several values: learned from choices, trained, mixed, guiding: a page.",
+    ),
     ("world compare", "accord.cli.world:compare", "Every objective from one start on the same preferences: a table."),
     ("world constrain", "accord.cli.world:constrain", "Train under constraints, and find a hidden one: a page."),
 )

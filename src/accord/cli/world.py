@@ -144,3 +144,20 @@ def constitution(*, seeds: int = 3, out: str = "docs/constitutional-ai.md") -> i
     study_constitution(seeds=seeds, out=out, console=screen)
     screen.print(f"constitutional AI: {out}", soft_wrap=True)
     return 0
+
+
+def values(*, seeds: int = 3, out: str = "docs/values.md") -> int:
+    """Learn planted values from choices, tell groups apart, train and mix a policy for each value, and write a page.
+
+    What has been found is kept beside the page: the same command goes on where it was stopped.
+
+    Args:
+        seeds: how many times, each with its own choices, trainings and answers.
+        out: the Markdown page; its drawing and its figures go beside it.
+    """
+    from accord.recipes.value_study import study_values
+
+    screen = console()
+    study_values(seeds=seeds, out=out, console=screen)
+    screen.print(f"values: {out}", soft_wrap=True)
+    return 0

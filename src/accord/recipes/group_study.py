@@ -40,7 +40,7 @@ from accord.recipes.world_evaluation import LONGEST_ANSWER
 from accord.record import Group
 from accord.rollout import rollout
 from accord.train.progress import Display
-from accord.world.annotators import PLURALISTS, Annotator
+from accord.world.annotators import PLURALISTS, VALUES, Annotator
 from accord.world.base import BASE
 from accord.world.cases import cases, distinct_cases
 from accord.world.town import draw_town
@@ -187,16 +187,13 @@ def _worth(answered: Sequence[Group], annotators: Sequence[Annotator]) -> list[T
     Worth is linear in an annotator's weights, so that the answers are read once for each weight and not once for each
     annotator.
     """
-    axes = (
-        Annotator(),
-        Annotator(gold=0.0, brevity=1.0),
-        Annotator(gold=0.0, warmth=1.0),
-        Annotator(gold=0.0, caution=1.0),
-    )
     parts = torch.tensor(
-        [[[axis.value(group, response) for axis in axes] for response in group.responses] for group in answered]
+        [
+            [[axis.value(group, response) for axis in VALUES.values()] for response in group.responses]
+            for group in answered
+        ]
     )
-    weights = [torch.tensor([own.gold, own.brevity, own.warmth, own.caution]) for own in annotators]
+    weights = [torch.tensor([own.weights()[name] for name in VALUES]) for own in annotators]
     return [parts @ own for own in weights]
 
 

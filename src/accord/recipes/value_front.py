@@ -197,11 +197,18 @@ def stand(
 
 
 def soups(models: Sequence[str | Path], parts: int, load: Callable[[str], Policy]) -> Iterator[Policy]:
-    """The soup of every mix of shares in turn, in the order of `simplex`; those of one model alone are left out."""
-    others = [load(str(model)) for model in models[1:]]
+    """The soup of every mix of shares in turn, in the order of `simplex`; those of one model alone are left out.
+
+    One policy is given the weights of each: what is done with a soup is done before the next.
+    """
+    first, *others = [load(str(model)) for model in models]
+    own = {name: parameter.detach().clone() for name, parameter in first.trainable().items()}
     for shares in simplex(len(models), parts):
         if max(shares) < 1:
-            yield cook([load(str(models[0])), *others], shares)
+            with torch.no_grad():
+                for name, parameter in first.trainable().items():
+                    parameter.copy_(own[name])
+            yield cook([first, *others], shares)
 
 
 def measure_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -36,6 +37,11 @@ class Annotator(msgspec.Struct, frozen=True, kw_only=True):
     length_bias: float = 0.0
     noise: float = 0.0
 
+    def weights(self) -> dict[str, float]:
+        """Its weight of each of `VALUES`."""
+        brief = self.brevity - self.length_bias
+        return {"right": self.gold, "brief": brief, "warm": self.warmth, "careful": self.caution}
+
     def value(self, group: Group, response: Response) -> float:
         """What a response to a prompt of the world is worth to this annotator."""
         acts = parse(response.text)
@@ -58,6 +64,16 @@ PLURALISTS: Mapping[str, Annotator] = MappingProxyType(
     }
 )
 """Annotator groups that agree on gold and differ in what else they weigh: value pluralism."""
+
+VALUES: Mapping[str, Annotator] = MappingProxyType(
+    {
+        "right": Annotator(),
+        "brief": Annotator(gold=0.0, brevity=1.0),
+        "warm": Annotator(gold=0.0, warmth=1.0),
+        "careful": Annotator(gold=0.0, caution=1.0),
+    }
+)
+"""What annotators weigh, each value alone: what any of them values is a sum of these."""
 
 FLAWED = Annotator(name="flawed", warmth=0.5, length_bias=0.2)
 """A reward whose flaw can be exploited: it pays for flattery and length."""
@@ -89,6 +105,33 @@ def prefer(
             feedback = Feedback("oracle", name=annotator.name, preferences=preferences)
             chosen = msgspec.structs.replace(group, feedback=(*group.feedback, feedback))
             yield select(chosen, sorted({index for p in preferences for index in (p.better, p.worse)}))
+
+
+def choose(groups: Iterable[Group], annotator: Annotator, *, seed: int, temperature: float) -> Iterator[Group]:
+    r"""The annotator's choice between two different responses of each Group, drawn by Bradley-Terry.
+
+    .. math:: P(y \succ y') = \sigma\big((v(y) - v(y')) / \tau\big)
+
+    Which two are compared depends on the seed alone, so that several annotators can be asked about the same. All
+    responses stay; Groups of one text are left out.
+
+    Args:
+        groups: with responses.
+        annotator: who chooses.
+        seed: of pairs and choices.
+        temperature: difference in value at which the better one is chosen 2.7 times as often (tau).
+    """
+    pairs, rng = random.Random(f"pairs:{seed}"), random.Random(f"choices:{annotator.name}:{seed}")
+    for group in groups:
+        texts = list(dict.fromkeys(response.text for response in group.responses))
+        if len(texts) < 2:
+            continue
+        one, other = (next(i for i, r in enumerate(group.responses) if r.text == t) for t in pairs.sample(texts, 2))
+        lead = annotator.value(group, group.responses[one]) - annotator.value(group, group.responses[other])
+        first = rng.random() < 1 / (1 + math.exp(-lead / temperature))
+        preference = Preference(one, other) if first else Preference(other, one)
+        feedback = Feedback("oracle", name=annotator.name, preferences=(preference,))
+        yield msgspec.structs.replace(group, feedback=(*group.feedback, feedback))
 
 
 def _ranked_pairs(
