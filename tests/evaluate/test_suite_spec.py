@@ -1,0 +1,107 @@
+"""Suites by the words of a command line: the registry, where data are found, options, tasks of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import docstring_parser
+import pytest
+
+from accord.errors import ConfigError, DataError
+from accord.evaluate import Task
+from accord.evaluate.suites.registry import SUITES, suite_function
+from accord.evaluate.suites.sources import located
+from accord.evaluate.suites.spec import build_task
+from accord.feedback.function import options_of
+
+OWN = """
+from accord.evaluate import Task, axis, each, generate
+from accord.record import Group
+
+
+def capitals() -> Task:
+    items = [Group("Capital of France?", answer="Paris"), Group("Capital of Peru?", answer="Lima")]
+    right = each(lambda item: {"right": item.responses[0].text.strip(" .") == item.answer})
+    return Task("capitals", items, ask=generate(max_tokens=8), score=right, axes=[axis("right")])
+
+
+def of_data(data) -> Task:
+    return Task(str(data), [Group("Hi")], ask=generate(), score=each(lambda item: {}), axes=[axis("right")])
+
+
+def broken() -> Task:
+    return 1 / 0
+
+
+def nothing() -> None:
+    return None
+"""
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_suite_is_there_and_says_what_its_options_are(name: str) -> None:
+    build = suite_function(SUITES[name])
+    documented = {one.arg_name for one in docstring_parser.parse(build.__doc__ or "").params}
+    assert {option.name for option in options_of(build)} <= documented
+    assert SUITES[name].says.endswith(".")
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    (folder / "hhh" / "honest").mkdir(parents=True)
+    rows = {"examples": [{"input": "Hi", "target_scores": {"a": 1, "b": 0}}]}
+    (folder / "hhh" / "honest" / "task.json").write_text(json.dumps(rows), encoding="utf-8")
+    (folder / "perplexity.txt").write_text("One line.\nAnother.", encoding="utf-8")
+    return folder
+
+
+def test_a_directory_holds_the_data_of_several_suites(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(build_task("hhh", data=str(data)).items) == 1
+    assert len(build_task("perplexity:unit=line", data=str(data)).items) == 2
+    monkeypatch.setenv("ACCORD_DATA", str(data))
+    assert len(build_task("perplexity:unit=file").items) == 1
+    assert located("hhh", None, hub="owner/name", reads="") == str(data / "hhh")
+    assert located("mt_bench", None, hub="owner/name", reads="") == "owner/name"
+    with pytest.raises(ConfigError, match=r"the suite 'mine' has no data.*\$ACCORD_DATA/mine. It reads: rows"):
+        located("mine", None, hub="", reads="rows")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("hh", "Did you mean 'hhh'"),
+        ("perplexity:unit=word", "unit='word' cannot be used"),
+        ("perplexity:units=line", "Did you mean 'unit'"),
+        ("perplexity:line", "'line' is no option"),
+        ("mt_bench", "needs somebody who scores"),
+        ("no_such_module:task", "cannot import 'no_such_module'"),
+    ],
+)
+def test_what_is_wrong_is_said(data: Path, spec: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        build_task(spec, data=str(data))
+
+
+def test_a_path_that_does_not_exist_is_named(data: Path) -> None:
+    with pytest.raises(DataError, match=r"missing\.jsonl: does not exist"):
+        build_task("rewardbench", data=str(data / "missing.jsonl"))
+
+
+def test_tasks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_own_tasks.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    by_file, by_module = build_task(f"{tmp_path}/my_own_tasks.py:capitals"), build_task("my_own_tasks:capitals")
+    assert isinstance(by_file, Task)
+    assert [item.answer for item in by_file.items] == [item.answer for item in by_module.items] == ["Paris", "Lima"]
+    assert build_task("my_own_tasks:of_data", data="some/where").name == "some/where"
+    for function, said in (
+        ("broken", "raised ZeroDivisionError"),
+        ("nothing", "gave NoneType"),
+        ("none", "no function"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            build_task(f"my_own_tasks:{function}")
+    with pytest.raises(ConfigError, match="no such file"):
+        build_task(f"{tmp_path}/others.py:capitals")
