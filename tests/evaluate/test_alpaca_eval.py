@@ -65,7 +65,7 @@ def baseline(tmp_path: Path) -> str:
     return dumped(tmp_path / "alpaca_eval_gpt4_baseline.json", BASELINE)
 
 
-def annotations(path: Path, name: str, preferences: list[float | None], length: int) -> str:
+def annotated(path: Path, name: str, preferences: list[float | None], length: int) -> str:
     rows = [
         {
             "instruction": row["instruction"],
@@ -142,8 +142,8 @@ def test_difficulties_come_from_other_models(baseline: str, tmp_path: Path) -> N
     others = tmp_path / "others"
     others.mkdir()
     hard = [1.1 if k < 6 else 1.9 for k in range(COUNT)]
-    annotations(others / "a.json", "a", list(hard), 30)
-    annotations(others / "b.json", "b", [None, *hard[1:]], 60)
+    annotated(others / "a.json", "a", list(hard), 30)
+    annotated(others / "b.json", "b", [None, *hard[1:]], 60)
     instructions = [str(row["instruction"]) for row in BASELINE]
     fitted = fitted_difficulty(read_all(str(others)), instructions)
     assert list(fitted) == instructions[1:], "one model alone says nothing of an instruction"
@@ -157,10 +157,8 @@ def test_difficulties_come_from_other_models(baseline: str, tmp_path: Path) -> N
     path = others / "c.json"  # what Accord measured is read as well as AlpacaEval's own files
     path.write_bytes(msgspec.json.encode(found))
     mine = read_compared(path)["Question 1?"]
-    assert (mine.preference, mine.difference) == (
-        pytest.approx(0.7),
-        len(BASELINE[1]["output"]) - len("Mine: Question 1?"),
-    )
+    assert mine.preference == pytest.approx(0.7)
+    assert mine.difference == len(BASELINE[1]["output"]) - len("Mine: Question 1?")
     with pytest.raises(DataError, match="cannot be fitted"):
         alpaca_eval(baseline, script(prefers(0.7)), others=str(others / "a.json"))
 
@@ -168,8 +166,8 @@ def test_difficulties_come_from_other_models(baseline: str, tmp_path: Path) -> N
 def test_gamed_baselines_take_part(baseline: str, tmp_path: Path) -> None:
     gamed = tmp_path / "gamed"
     gamed.mkdir()
-    annotations(gamed / "verbose.json", "verbose", [1.9 - 0.01 * k for k in range(COUNT)], 400)
-    annotations(gamed / "concise.json", "concise", [1.1 + 0.01 * k for k in range(COUNT)], 1)
+    annotated(gamed / "verbose.json", "verbose", [1.9 - 0.01 * k for k in range(COUNT)], 400)
+    annotated(gamed / "concise.json", "concise", [1.1 + 0.01 * k for k in range(COUNT)], 1)
     plain = measure(alpaca_eval(baseline, script(prefers(0.7))), subject(ours))
     found = measure(alpaca_eval(baseline, script(prefers(0.7)), gamed=str(gamed)), subject(ours))
     assert found.items[0].values["gamed_1"] == pytest.approx(0.9)
@@ -196,10 +194,10 @@ def test_a_broken_baseline_is_named(tmp_path: Path, row: dict[str, Any], message
 
 def test_broken_annotations_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    annotations(path, "a", [3.0] * COUNT, 5)
+    annotated(path, "a", [3.0] * COUNT, 5)
     with pytest.raises(DataError, match="`preference` is 3, 1 to 2 is expected"):
         read_compared(path)
-    rows = json.loads(Path(annotations(path, "a", [1.0] * COUNT, 5)).read_text())
+    rows = json.loads(Path(annotated(path, "a", [1.0] * COUNT, 5)).read_text())
     rows[4]["generator_2"] = "b"
     dumped(path, rows)
     with pytest.raises(DataError, match="comparisons of a and b"):

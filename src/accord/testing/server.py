@@ -1,0 +1,110 @@
+"""A server on loopback that talks as it is told, and fails as it is told: a stand-in for a remote model or judge."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+Fault = Literal["slow", "malformed", "dropped"] | str
+"""What happens to a request: it takes long, its answer breaks off, its connection does, or a status such as "500"."""
+
+
+class StandInServer:
+    """A server of chat completions that fails as it is told. By default it says "A" with 0.6 and "B" with 0.3.
+
+    Args:
+        say: what it answers to the last message; without it, "A to" the message.
+        likely: the most likely first tokens that it gives to who asks for log-probabilities, with their probabilities.
+
+    Attributes:
+        faults: what happens to the next requests.
+        logprobs: whether it gives log-probabilities, says nothing of them, or refuses to be asked.
+        answered: how often each question was answered.
+        broken: questions that are always answered with status 500.
+        bodies: what it was asked.
+        most: largest number of requests under way at a time.
+        url: where it is, up to `/v1`.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], str] = lambda question: f"A to {question}",
+        likely: Callable[[str], dict[str, float]] = lambda question: {"A": 0.5, " A": 0.1, "B": 0.3, "Both": 0.05},
+    ) -> None:
+        self._say, self._likely = say, likely
+        self.faults: list[Fault] = []
+        self.logprobs: Literal["given", "left out", "refused"] = "given"
+        self.answered: Counter[str] = Counter()
+        self.broken: set[str] = set()
+        self.bodies: list[dict[str, Any]] = []
+        self.most = self._under_way = 0
+        self._lock = threading.Lock()
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments: Any) -> None:
+                pass
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                question = body["messages"][-1]["content"]
+                with stand_in._lock:
+                    stand_in.bodies.append(body)
+                    fault = stand_in.faults.pop(0) if stand_in.faults else ""
+                    stand_in._under_way += 1
+                    stand_in.most = max(stand_in.most, stand_in._under_way)
+                time.sleep(0.6 if fault == "slow" else 0.01)
+                with stand_in._lock:
+                    stand_in._under_way -= 1
+                if fault == "dropped":
+                    self.close_connection = True
+                elif question in stand_in.broken or fault.isdigit():
+                    self.send(int(fault or 500), '{"error": {"message": "try later"}}', {"Retry-After": "0.01"})
+                elif fault == "malformed":
+                    self.send(200, '{"choices": [{"message": ')
+                elif body.get("logprobs") and stand_in.logprobs == "refused":
+                    self.send(400, '{"error": {"message": "logprobs are not supported"}}')
+                else:
+                    with stand_in._lock:
+                        stand_in.answered[question] += fault != "slow"
+                    self.send(200, json.dumps(stand_in._answer(body)))
+
+            def send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+                self.send_response(status)
+                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(text.encode())))
+                with suppress(OSError):  # who waits no longer has hung up
+                    self.end_headers()
+                    self.wfile.write(text.encode())
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        question = body["messages"][-1]["content"]
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+        choice["message"] = {"role": "assistant", "content": self._say(question)}
+        if body.get("logprobs") and self.logprobs == "given":
+            top = [
+                {"token": token, "logprob": math.log(p), "bytes": None} for token, p in self._likely(question).items()
+            ]
+            choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
+        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}}
