@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -10,9 +11,9 @@ import pytest
 
 from accord.errors import ConfigError
 from accord.feedback.constitution import Rules, load_constitution
-from accord.recipes.constitution import CRITICS, Cast
+from accord.recipes.constitution import CRITICS, Cast, Panel
 from accord.recipes.constitution_study import ARMS, Scale, study_constitution
-from accord.recipes.constitution_train import Learn, Plan, train_constitutional
+from accord.recipes.constitution_train import Learn, Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread
 from accord.record import Group, read_groups
 from accord.world.base import BASE
@@ -29,7 +30,9 @@ def prompts(count: int) -> list[Group]:
     return [case.group() for case in islice(cases(draw_town(0), "align", seed=5, family="harm"), count)]
 
 
-def trained(path: Path, learn: Learn, judge: str, **given: object) -> object:
+def trained(
+    path: Path, learn: Learn, judge: str, *, helpful: Sequence[Group] = (), accept: str | None = None
+) -> Trained:
     plan = Plan(
         model=str(BASE),
         out=str(path / "out"),
@@ -43,14 +46,10 @@ def trained(path: Path, learn: Learn, judge: str, **given: object) -> object:
         return train_constitutional(
             prompts(8),
             plan,
-            constitution=load_constitution("tidewater"),
-            critics=[str(BASE)],
-            reviser=str(BASE),
+            Panel(load_constitution("tidewater"), [str(BASE)], accept=accept, template="tidewater", rules=RULES),
             judge=judge,
             cast=Cast(cache=path / "said.sqlite"),
-            template="tidewater",
-            rules=RULES,
-            **given,  # type: ignore[arg-type]
+            helpful=helpful,
         )
 
 
@@ -74,8 +73,6 @@ def test_from_prompts_to_a_model_by_soft_labels_and_again_without_a_question(tmp
     assert json.loads((out / "judged.audit.json").read_text())["judge"] == CRITICS
     weights = (out / "rl" / "model" / "model.safetensors").read_bytes()
     answers = (out / "answers.jsonl").read_bytes()
-    again = Cast(cache=tmp_path / "said.sqlite")
-    assert not again.chats
     trained(tmp_path, "dpo", CRITICS, helpful=[*helpful, *bare], accept=str(BASE))
     assert (out / "rl" / "model" / "model.safetensors").read_bytes() == weights
     assert (out / "answers.jsonl").read_bytes() == answers

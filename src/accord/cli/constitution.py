@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -36,36 +37,19 @@ def revise(
         answerer: who gives the first answers: a model's directory or hub id, http://host/v1#model, module:function.
         judge: take a revision only where this one prefers it in both orders: a model, reward:SPEC or control:NAME.
     """
-    from accord.feedback.constitution import load_constitution
     from accord.recipes.constitution import revise_groups, summary_of, write_revised
     from accord.recipes.constitution_table import render
 
     if out is None:
         raise ConfigError("required, and not given", where="--out", mend="Say where to write.")
-    if not critics.critic:
-        raise ConfigError("required, and not given", where="--critic", mend="Name a model, a server or a script.")
-    rules, form = revising.rules(critics), critics.asked()
-    principles = load_constitution(revising.constitution)
+    panel = revising.panel(critics, accept=judge)
     cast, screen = models.cast(), console()
-    revised = revise_groups(
-        source.groups(data),
-        constitution=principles,
-        cast=cast,
-        critics=critics.critic,
-        reviser=revising.reviser or critics.critic[0],
-        answerer=answerer,
-        judge=judge,
-        weights=critics.critic_weights,
-        template=critics.template,
-        form=form,
-        rules=rules,
-        cost=partial(models.cost, cast),
-        console=screen,
-    )
-    for part in render(summary_of(revised, principles)):
+    groups, cost = source.groups(data), partial(models.cost, cast)
+    revised = revise_groups(groups, panel, cast=cast, answerer=answerer, cost=cost, console=screen)
+    for part in render(summary_of(revised, panel.constitution)):
         screen.print(part, soft_wrap=True)
     models.tell(cast, screen)
-    for path, what in write_revised(out, revised, principles, imitate=revising.imitate):
+    for path, what in write_revised(out, revised, panel.constitution, imitate=revising.imitate):
         screen.print(f"{what}: {path}", soft_wrap=True)
     return 0
 
@@ -97,7 +81,7 @@ def compare(
         out: write everything that was found to this JSON file, with every pair that flipped.
         seed: of the draw of pairs.
     """
-    from accord.feedback.constitution import Constitution, load_constitution
+    from accord.feedback.constitution import Constitution, Rules, load_constitution
     from accord.feedback.judge.pair import PairJudge
     from accord.recipes.asking import asking
     from accord.recipes.constitution import require_principles
@@ -109,19 +93,11 @@ def compare(
     if pairs is not None and pairs < 1:
         raise ConfigError("must be 1 or more", where="--pairs")
     require_principles(judge, critics.template)
-    constitutions, form = (load_constitution(first), load_constitution(second)), critics.asked()
-    cast, screen = models.cast(), console()
+    constitutions = load_constitution(first), load_constitution(second)
+    cast, screen, rules = models.cast(), console(), Rules(aggregate=critics.aggregate)
 
     def judge_of(constitution: Constitution) -> PairJudge:
-        return cast.comparing(
-            judge,
-            constitution,
-            critics=critics.critic,
-            weights=critics.critic_weights,
-            template=critics.template,
-            form=form,
-            aggregate=critics.aggregate,
-        )
+        return cast.comparing(judge, critics.panel(constitution, rules=rules))
 
     groups = source.groups(data)
     with asking(screen, partial(models.cost, cast)) as told:
@@ -186,7 +162,6 @@ def train(
         preferred: the same for DPO or the reward model.
         online: the same for the reinforcement learning of --learn reward.
     """
-    from accord.feedback.constitution import load_constitution
     from accord.recipes.constitution import summary_of
     from accord.recipes.constitution_table import render
     from accord.recipes.constitution_train import Plan, train_constitutional
@@ -194,7 +169,8 @@ def train(
 
     if model is None or out is None:
         raise ConfigError("required, and not given", where="--model" if model is None else "--out")
-    rules, principles = revising.rules(critics), load_constitution(revising.constitution)
+    heard = replace(critics, critic=critics.critic or (model,))
+    panel = revising.panel(heard, accept=accept)
     plan = Plan(
         model=model,
         out=out,
@@ -211,27 +187,19 @@ def train(
         online=_stage(online, "--online"),
         method=method,
     )
-    heard = critics.critic or (model,)
     cast, screen = models.cast(), console()
     trained = train_constitutional(
         source.groups(data),
         plan,
-        constitution=principles,
-        critics=heard,
-        reviser=revising.reviser or heard[0],
-        judge=judge or heard[0],
+        panel,
+        judge=judge or heard.critic[0],
         cast=cast,
-        accept=accept,
         helpful=source.others(helpful),
         preferred=source.others(preferences),
-        weights=critics.critic_weights,
-        template=critics.template,
-        form=critics.asked(),
-        rules=rules,
         cost=partial(models.cost, cast),
         console=screen,
     )
-    for part in (*render(summary_of(trained.revised, principles)), *render_judged(trained.judged)):
+    for part in (*render(summary_of(trained.revised, panel.constitution)), *render_judged(trained.judged)):
         screen.print(part, soft_wrap=True)
     models.tell(cast, screen)
     screen.print(f"after SL-CAI: {trained.supervised}\nafter RL-CAI: {trained.aligned}", soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -11,8 +11,8 @@ from accord.cli.parameters import Several, Switch
 from accord.errors import ConfigError
 
 if TYPE_CHECKING:
-    from accord.feedback.constitution import Rules
-    from accord.feedback.constitution.forms import AnyForm
+    from accord.feedback.constitution import Constitution
+    from accord.recipes.constitution import Panel
 
 Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=(1, None), negative="", show_default=False)]
 """A flag that takes one or more numbers."""
@@ -38,11 +38,17 @@ class Critics:
     form: str | None = None
     template: str = "plain"
 
-    def asked(self) -> AnyForm | None:
-        """The form that was named."""
-        from accord.feedback.constitution import load_form
+    def panel(self, constitution: Constitution, **given: Any) -> Panel:
+        """The critics as part of a panel.
 
-        return None if self.form is None else load_form(self.form)
+        Raises:
+            ConfigError: there is no such form.
+        """
+        from accord.feedback.constitution import load_form
+        from accord.recipes.constitution import Panel
+
+        form = None if self.form is None else load_form(self.form)
+        return Panel(constitution, self.critic, weights=self.critic_weights, template=self.template, form=form, **given)
 
 
 @Parameter(name="*")
@@ -86,17 +92,17 @@ class Revising:
     max_tokens: int = 512
     seed: int = 0
 
-    def rules(self, critics: Critics) -> Rules:
-        """The rules that the flags say.
+    def panel(self, critics: Critics, *, accept: str | None) -> Panel:
+        """The whole panel: the constitution, who goes by it, and the rules.
 
         Raises:
-            ConfigError: a flag is out of range, or two contradict each other.
+            ConfigError: a flag is out of range, two contradict each other, or a file cannot be used.
         """
-        from accord.feedback.constitution import Rules
+        from accord.feedback.constitution import Rules, load_constitution
 
         if self.always and self.clean != 0.5:
             raise ConfigError("cannot be combined with --always", where="--clean", mend="Leave one of them out.")
-        return Rules(
+        rules = Rules(
             rounds=self.rounds,
             choose=self.choose,
             keep=self.keep,
@@ -111,3 +117,5 @@ class Revising:
             max_tokens=self.max_tokens,
             seed=self.seed,
         )
+        constitution = load_constitution(self.constitution)
+        return critics.panel(constitution, reviser=self.reviser, accept=accept, rules=rules)

@@ -18,7 +18,7 @@ from accord.chat.spec import Opening, open_chat
 from accord.errors import ConfigError
 from accord.evaluate.statistics import mean_estimate, paired_difference
 from accord.feedback.constitution.constitution import Constitution
-from accord.feedback.constitution.critics import Aggregate, Critic
+from accord.feedback.constitution.critics import Critic
 from accord.feedback.constitution.data import Imitate, demonstrations, preferences, satisfied
 from accord.feedback.constitution.forms import AnyForm, load_form
 from accord.feedback.constitution.judge import ConstitutionJudge
@@ -75,6 +75,31 @@ class Summary(msgspec.Struct, frozen=True):
     rules: Rules
 
 
+@dataclass(frozen=True)
+class Panel:
+    """Who revises answers and by what, in the words of a command line.
+
+    Attributes:
+        constitution: the principles.
+        critics: who criticise and score.
+        reviser: who rewrites; the first critic if `None`.
+        accept: who must prefer a revision in both orders; nobody if `None`.
+        weights: the critics', for the weighted mean; equal if empty.
+        template: how judges are asked.
+        form: how critics and reviser are asked; the constitution's if `None`.
+        rules: of revision.
+    """
+
+    constitution: Constitution
+    critics: Sequence[str]
+    reviser: str | None = None
+    accept: str | None = None
+    weights: Sequence[float] = ()
+    template: str = PLAIN
+    form: AnyForm | None = None
+    rules: Rules = field(default_factory=Rules)
+
+
 @dataclass
 class Cast:
     """The models that take part, each opened once however many parts it has.
@@ -129,22 +154,14 @@ class Cast:
             )
         )
 
-    def comparing(
-        self,
-        spec: str,
-        constitution: Constitution,
-        *,
-        critics: Sequence[str] = (),
-        weights: Sequence[float] = (),
-        template: str = PLAIN,
-        form: AnyForm | None = None,
-        aggregate: Aggregate = "mean",
-    ) -> PairJudge:
-        """Who compares answers by a constitution: a judge, or with `CRITICS` the critics by their scores."""
+    def comparing(self, spec: str, panel: Panel) -> PairJudge:
+        """Who compares answers by a panel's constitution: a judge, or with `CRITICS` its critics by their scores."""
+        constitution = panel.constitution
         if spec != CRITICS:
-            return self.judge(spec, constitution, template=template)
-        asked = form or load_form(constitution.form)
-        return ConstitutionJudge(constitution, self.critics(critics, weights), asked, aggregate=aggregate)
+            return self.judge(spec, constitution, template=panel.template)
+        form = panel.form or load_form(constitution.form)
+        critics = self.critics(panel.critics, panel.weights)
+        return ConstitutionJudge(constitution, critics, form, aggregate=panel.rules.aggregate)
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -179,37 +196,40 @@ def require_principles(judge: str, template: str) -> None:
 
 def revise_groups(
     groups: Sequence[Group],
+    panel: Panel,
     *,
-    constitution: Constitution,
     cast: Cast,
-    critics: Sequence[str],
-    reviser: str,
     answerer: str | None = None,
-    judge: str | None = None,
-    weights: Sequence[float] = (),
-    template: str = PLAIN,
-    form: AnyForm | None = None,
-    rules: Rules | None = None,
     cost: Cost = lambda: None,
     console: Console | None = None,
 ) -> Revised:
     """Revise with models by the words of a command line, their answers kept on disk.
 
-    Arguments are those of `accord.feedback.constitution.revise`; `weights` are the critics', `template` is how the
-    judge is asked, `cost` what the models' answers have cost so far.
+    Args:
+        groups: the prompts; without an answerer, each of their responses is revised.
+        panel: who revises, by what.
+        cast: the models that take part.
+        answerer: who gives the first answers.
+        cost: what the models' answers have cost so far.
+        console: where progress is shown.
+
+    Raises:
+        AccordError: a setting, the data or a model is wrong.
     """
-    judges = None if judge is None else cast.judge(judge, constitution, template=template)
+    critics = cast.critics(panel.critics, panel.weights)
+    reviser = panel.reviser or panel.critics[0]
+    accept = None if panel.accept is None else cast.judge(panel.accept, panel.constitution, template=panel.template)
     answers = None if answerer is None else cast.chat(answerer, "--answerer")
     with asking(console, cost) as told:
         return revise(
             groups,
-            constitution=constitution,
-            critics=cast.critics(critics, weights),
+            constitution=panel.constitution,
+            critics=critics,
             reviser=cast.chat(reviser, "--reviser"),
             answerer=answers,
-            judge=judges,
-            form=form,
-            rules=rules,
+            judge=accept,
+            form=panel.form,
+            rules=panel.rules,
             told=told,
         )
 

@@ -24,7 +24,7 @@ from accord.feedback.constitution.constitution import load_constitution
 from accord.feedback.constitution.trace import Revised, Rules
 from accord.policy.load import load_policy
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
-from accord.recipes.constitution import CRITICS, Cast, Kept, principles_kept
+from accord.recipes.constitution import CRITICS, Cast, Kept, Panel, principles_kept
 from accord.recipes.constitution_page import render
 from accord.recipes.constitution_train import Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread
@@ -238,18 +238,14 @@ class _Seed:
             supervised={"batch_size": 16, "lr": LIKELIHOOD_RATE, **shared},
             preferences={"batch_size": 32, "lr": PREFERENCE_RATE, **shared},
         )
-        return train_constitutional(
-            self.prompts,
-            plan,
-            constitution=load_constitution("tidewater"),
-            critics=[str(BASE)],
-            reviser=str(BASE),
-            judge=arm.judge,
+        panel = Panel(
+            load_constitution("tidewater"),
+            [str(BASE)],
             accept=str(BASE) if arm.accept else None,
             template="tidewater",
-            cast=self.cast,
             rules=rules,
         )
+        return train_constitutional(self.prompts, plan, panel, judge=arm.judge, cast=self.cast)
 
 
 def _found(arm: Arm, runs: Sequence[_Run]) -> ArmFound:

@@ -22,18 +22,15 @@ from rich.console import Console
 
 from accord.chat.types import Request
 from accord.errors import ConfigError, DataError
-from accord.feedback.constitution.constitution import Constitution
 from accord.feedback.constitution.data import Imitate, demonstrations
-from accord.feedback.constitution.forms import AnyForm
 from accord.feedback.constitution.trace import Revised, Rules
 from accord.feedback.judge.groups import Inconsistent, Labels
-from accord.feedback.judge.spec import PLAIN
 from accord.feedback.spec import parse
 from accord.policy.load import load_policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import align
 from accord.recipes.asking import Cost, asking
-from accord.recipes.constitution import Cast, revise_groups, write_revised
+from accord.recipes.constitution import Cast, Panel, revise_groups, write_revised
 from accord.recipes.judge import Judged, judge_groups, write_judged
 from accord.recipes.online import train_online
 from accord.record import Group, Response, read_groups, write_groups
@@ -118,19 +115,12 @@ class Trained:
 def train_constitutional(
     groups: Sequence[Group],
     plan: Plan,
+    panel: Panel,
     *,
-    constitution: Constitution,
-    critics: Sequence[str],
-    reviser: str,
     judge: str,
     cast: Cast | None = None,
-    accept: str | None = None,
     helpful: Sequence[Group] = (),
     preferred: Sequence[Group] = (),
-    weights: Sequence[float] = (),
-    template: str = PLAIN,
-    form: AnyForm | None = None,
-    rules: Rules | None = None,
     cost: Cost = lambda: None,
     console: Console | None = None,
 ) -> Trained:
@@ -139,58 +129,31 @@ def train_constitutional(
     Args:
         groups: prompts whose answers are revised: those that bring out what the constitution forbids, above all.
         plan: what is trained, and how.
-        constitution: the principles.
-        critics, reviser, weights, form, rules: of the revisions, as for `revise_groups`.
-        judge: who compares the tuned model's answers, by the words of a command line, or `CRITICS` for the critics, by
-            their scores.
+        panel: who revises, by what.
+        judge: who compares the tuned model's answers, by the words of a command line, or `CRITICS` for the panel's
+            critics, by their scores.
         cast: the models that take part; opened as they are needed if not given.
-        accept: who must prefer a revision in both orders; nobody if `None`.
         helpful: prompts whose answers are imitated unrevised: their own, or the model's where they have none.
         preferred: preferences of others, learned from beside the judge's.
-        template: how judges are asked.
         cost: what the models' answers have cost so far.
         console: where progress is shown.
 
     Raises:
         AccordError: a setting, the data or a model is wrong.
     """
-    out, cast = Path(plan.out), cast or Cast()
-    revised = revise_groups(
-        groups,
-        constitution=constitution,
-        cast=cast,
-        critics=critics,
-        reviser=reviser,
-        answerer=plan.model,
-        judge=accept,
-        weights=weights,
-        template=template,
-        form=form,
-        rules=rules,
-        cost=cost,
-        console=console,
-    )
-    write_revised(out / "revision", revised, constitution, imitate=plan.imitate)
+    cast, out = cast or Cast(), Path(plan.out)
+    revised = revise_groups(groups, panel, cast=cast, answerer=plan.model, cost=cost, console=console)
+    write_revised(out / "revision", revised, panel.constitution, imitate=plan.imitate)
     imitated = demonstrations(revised, imitate=plan.imitate)
     if not imitated:
         raise DataError("no answer is left to imitate", mend="Revise more prompts, or imitate every kept answer.")
     taught = out / "demonstrations.jsonl"
-    write_groups(taught, [*imitated, *_helpful(helpful, plan, cast, rules or Rules(), console, cost)])
+    write_groups(taught, [*imitated, *_helpful(helpful, plan, panel.rules, cast, cost, console)])
     align(plan.config("supervised", "sft", plan.model, taught, out / "sl"), console=console)
     supervised = out / "sl" / "model"
-    answered = _answers([*groups, *helpful], supervised, plan, console)
-    comparing = cast.comparing(
-        judge,
-        constitution,
-        critics=critics,
-        weights=weights,
-        template=template,
-        form=form,
-        aggregate=(rules or Rules()).aggregate,
-    )
     judged = judge_groups(
-        answered,
-        comparing,
+        _answers([*groups, *helpful], supervised, plan, console),
+        cast.comparing(judge, panel),
         labels=plan.labels,
         inconsistent=plan.inconsistent,
         most_pairs=plan.pairs,
@@ -205,7 +168,7 @@ def train_constitutional(
 
 
 def _helpful(
-    groups: Sequence[Group], plan: Plan, cast: Cast, rules: Rules, console: Console | None, cost: Cost
+    groups: Sequence[Group], plan: Plan, rules: Rules, cast: Cast, cost: Cost, console: Console | None
 ) -> list[Group]:
     """The prompts with their answers, or the model's own; what it did not finish is left out."""
     bare = [group for group in groups if not group.responses]
