@@ -31,9 +31,10 @@ def page(*lines: LineOfStudy) -> str:
 
 
 def test_the_page_says_how_far_each_way_has_come() -> None:
-    text = page(line("base", 0.4), line("alone", 0.5, 0.1), line("the guide itself", 0.8, 0.3))
+    text = page(line("base", 0.4), line("alone", 0.5, 0.1), line("the guide itself", 0.8, 0.3), line("both", 0.7, 0.2))
     assert "| alone |  |  | 0.500 (0.400 to 0.600) | +0.100 (+0.000 to +0.200) | 0.50, 0.50 |" in text
-    assert "from the base to the guide: alone 25%." in text
+    assert "from the base to the guide: alone 25%, both 75%." in text
+    assert "- Better than alone at the end: both.\n- Worse: none.\n- Not told apart from it: alone." in text
 
 
 def test_a_guide_that_is_no_guide_is_called_so() -> None:
