@@ -77,7 +77,8 @@ def test_copies_of_an_item_are_worth_one_item() -> None:
     clustered = mean_estimate(copies, clusters=[index for index in range(10) for _ in range(8)])
     alone = mean_estimate(answers)
     assert clustered.mean == pytest.approx(alone.mean)
-    assert clustered.high - clustered.low == pytest.approx(alone.high - alone.low, rel=0.05)
+    # A little wider, since it is not known but estimated that they are copies: Student's t of ten clusters.
+    assert alone.high - alone.low < clustered.high - clustered.low < 1.15 * (alone.high - alone.low)
     assert mean_estimate(copies).high - mean_estimate(copies).low < 0.5 * (clustered.high - clustered.low)
 
 

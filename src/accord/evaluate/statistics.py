@@ -12,6 +12,7 @@ Every measured number of Accord goes through here. Three situations decide the i
 Clusters are items that share a cause (several samples of one prompt, several questions on one text). They widen the
 interval by the sandwich estimate of the squared error, :math:`C/(C-1) \cdot n^{-2} \sum_c (\sum_{i \in c} r_i)^2`,
 where r are the residuals and C is the number of clusters; with clusters of one item this is :math:`s^2/n`.
+`docs/statistics.md` has how often each interval holds the truth, by simulation.
 
 Sources: Wilson 1927; Bonett and Price 2012 (recommended by Fagerland, Lydersen and Laake 2014); Miller 2024, "Adding
 error bars to evals"; Bowyer, Aitchison and Ivanova 2025 on small evaluations.
@@ -58,10 +59,14 @@ def wilson(successes: float, n: float) -> Estimate:
     """
     if not n > 0 or not 0 <= successes <= n:
         raise DataError(f"{successes:g} successes in {n:g} trials is not a share")
-    share = successes / n
-    centre = share + _Z**2 / (2 * n)
-    spread = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2))
-    scale = 1 + _Z**2 / n
+    return _score_interval(successes / n, n, _Z)
+
+
+def _score_interval(share: float, n: float, z: float) -> Estimate:
+    """Wilson's interval for a quantile z."""
+    centre = share + z**2 / (2 * n)
+    spread = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
     # At 0 and 1 the limit is the share itself; rounding must not push it past.
     low, high = min((centre - spread) / scale, share), max((centre + spread) / scale, share)
     return Estimate(share, max(low, 0.0), min(high, 1.0), round(n))
@@ -70,7 +75,8 @@ def wilson(successes: float, n: float) -> Estimate:
 def mean_estimate(values: Sequence[float] | Floats, clusters: Sequence[Hashable] | None = None) -> Estimate:
     """Mean of the items with its 95% interval.
 
-    Wilson's interval for coarse shares, with the effective number of items when they are clustered; else Student's t.
+    Wilson's interval for coarse shares, with the effective number of items and Student's t when they are clustered;
+    else Student's t.
     One item on an open scale has the interval -UNBOUNDED..UNBOUNDED.
 
     Args:
@@ -84,9 +90,8 @@ def mean_estimate(values: Sequence[float] | Floats, clusters: Sequence[Hashable]
     items = _finite(values, "value")
     labels = _cluster_indices(clusters, len(items))
     if _is_coarse(items):
-        effective = _effective_size(items, labels)
         mean = float(items.mean())
-        interval = wilson(mean * effective, effective)
+        interval = _score_interval(mean, *_effective_size(items, labels))
         return Estimate(mean, interval.low, interval.high, len(items))
     return _t_interval(_Spread.of(items, labels), mean=float(items.mean()), n=len(items))
 
@@ -263,19 +268,26 @@ def _paired_spread(
     return _Spread.of(differences, labels), coarse, mean, n
 
 
-def _effective_size(items: Floats, labels: NDArray[np.intp]) -> float:
-    """How many independent items the clustered ones are worth: n over the design effect, at most n.
+def _effective_size(items: Floats, labels: NDArray[np.intp]) -> tuple[float, float]:
+    """How many independent items the clustered ones are worth, at most n, and the quantile to go with it.
 
-    Without spread the correlation inside a cluster is unknown, and each cluster counts as one item.
+    n over the design effect, with Student's t of the clusters because that effect is itself estimated. One more
+    cluster is imagined in the estimate, half right and half wrong: few clusters that happen to be alike would
+    otherwise look like independent items. Without spread each cluster counts as one item.
     """
-    count = int(labels.max()) + 1
-    if count == len(items):
-        return float(len(items))
-    variance = float(items.var(ddof=1)) / len(items)
-    clustered = _Spread.of(items, labels).error ** 2
-    if variance == 0 or count < 2:
-        return float(count)
-    return len(items) * min(1.0, variance / clustered) if clustered > 0 else float(len(items))
+    count, n = int(labels.max()) + 1, len(items)
+    if count == n:
+        return float(n), _Z
+    if count < 2 or bool(np.all(items == items[0])):
+        return float(count), _Z
+    size = n / count / 2
+    total = n + 2 * size
+    centre = (float(items.sum()) + size) / total
+    imagined = (1 - centre) ** 2 + centre**2
+    residuals = np.bincount(labels, weights=items - centre, minlength=count)
+    clustered = count / (count - 1) * (float(residuals @ residuals) + size**2 * imagined) / total**2
+    independent = (float(np.sum((items - centre) ** 2)) + size * imagined) / total / (total - 1)
+    return n * min(1.0, independent / clustered), float(stats.t.ppf(0.5 + LEVEL / 2, count - 1))
 
 
 def _is_coarse(items: Floats) -> bool:
