@@ -18,7 +18,7 @@ from accord.feedback.judge.pair import PairJudge
 from accord.feedback.judge.principles import Principle
 from accord.feedback.judge.reward_judge import RewardJudge
 from accord.feedback.judge.templates import PairTemplate, load_template
-from accord.recipes.constitution import require_principles
+from accord.recipes.constitution_cast import require_principles
 from accord.recipes.constitution_compare import compare_constitutions
 from accord.record import Feedback, Group, Preference, Response
 

@@ -12,7 +12,7 @@ from accord.chat import Request
 from accord.cli.app import main
 from accord.data import read
 from accord.errors import ConfigError
-from accord.recipes.constitution import Cast
+from accord.recipes.constitution_cast import Cast
 from accord.record.adapt import adapt
 
 HOUSE = '[[principles]]\nname = "kind"\ntext = "Insult nobody."\n[[principles]]\nname = "true"\ntext = "Be right."\n'

@@ -11,7 +11,7 @@ import pytest
 
 from accord.errors import ConfigError
 from accord.feedback.constitution import Rules, load_constitution
-from accord.recipes.constitution import CRITICS, Cast, Panel
+from accord.recipes.constitution_cast import CRITICS, Cast, Panel
 from accord.recipes.constitution_study import ARMS, Scale, study_constitution
 from accord.recipes.constitution_train import Learn, Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread

@@ -84,7 +84,7 @@ def compare(
     from accord.feedback.constitution import Constitution, Rules, load_constitution
     from accord.feedback.judge.pair import PairJudge
     from accord.recipes.asking import asking
-    from accord.recipes.constitution import require_principles
+    from accord.recipes.constitution_cast import require_principles
     from accord.recipes.constitution_compare import compare_constitutions, write_comparison
     from accord.recipes.constitution_table import render_comparison
 

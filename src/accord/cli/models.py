@@ -15,7 +15,7 @@ from accord.train.config import ChatMode, Dtype
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from accord.recipes.constitution import Cast
+    from accord.recipes.constitution_cast import Cast
     from accord.record import Group
 
 
@@ -53,7 +53,7 @@ class Models:
     def cast(self) -> Cast:
         """What opens them."""
         from accord.chat.spec import Opening
-        from accord.recipes.constitution import Cast
+        from accord.recipes.constitution_cast import Cast
 
         opening = Opening(
             self.dtype,

@@ -12,7 +12,7 @@ from accord.errors import ConfigError
 
 if TYPE_CHECKING:
     from accord.feedback.constitution import Constitution
-    from accord.recipes.constitution import Panel
+    from accord.recipes.constitution_cast import Panel
 
 Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=(1, None), negative="", show_default=False)]
 """A flag that takes one or more numbers."""
@@ -45,7 +45,7 @@ class Critics:
             ConfigError: there is no such form.
         """
         from accord.feedback.constitution import load_form
-        from accord.recipes.constitution import Panel
+        from accord.recipes.constitution_cast import Panel
 
         form = None if self.form is None else load_form(self.form)
         return Panel(constitution, self.critic, weights=self.critic_weights, template=self.template, form=form, **given)

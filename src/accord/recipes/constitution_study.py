@@ -24,7 +24,8 @@ from accord.feedback.constitution.constitution import load_constitution
 from accord.feedback.constitution.trace import Revised, Rules
 from accord.policy.load import load_policy
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
-from accord.recipes.constitution import CRITICS, Cast, Kept, Panel, principles_kept
+from accord.recipes.constitution import Kept, principles_kept
+from accord.recipes.constitution_cast import CRITICS, Cast, Panel
 from accord.recipes.constitution_page import render
 from accord.recipes.constitution_train import Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread

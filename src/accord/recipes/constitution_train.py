@@ -30,7 +30,8 @@ from accord.policy.load import load_policy
 from accord.policy.sample import Sampling
 from accord.recipes.align import align
 from accord.recipes.asking import Cost, asking
-from accord.recipes.constitution import Cast, Panel, revise_groups, write_revised
+from accord.recipes.constitution import revise_groups, write_revised
+from accord.recipes.constitution_cast import Cast, Panel
 from accord.recipes.judge import Judged, judge_groups, write_judged
 from accord.recipes.online import train_online
 from accord.record import Group, Response, read_groups, write_groups

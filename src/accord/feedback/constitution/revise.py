@@ -115,6 +115,25 @@ class _Item:
         return None if verdict is None else verdict.score
 
 
+@dataclass
+class _Draft:
+    """What came of one round on one answer."""
+
+    item: _Item
+    principle: Principle
+    critiques: dict[str, Reply]
+    said: str
+    text: str | None
+    verdict: Verdict | None = None
+    judgement: Judgement | None = None
+
+    def against_current(self) -> Pair:
+        """The revision and what it revises, in this order."""
+        context = self.item.first.context
+        responses = tuple(Response(text, context=context) for text in (self.text or "", self.item.text))
+        return Pair(replace(self.item.group, responses=responses), 0, 1)
+
+
 @dataclass(frozen=True)
 class _Revision:
     """Who takes part, by which rules."""
@@ -184,20 +203,16 @@ class _Revision:
             ],
             progress=self._progress(f"round {number}, revisions"),
         )
-        texts = [self.form.revised(reply) for reply in written]
-        new = [
-            place
-            for place, ((item, _), text) in enumerate(zip(chosen, texts, strict=True))
-            if text is not None and text != item.text
+        drafts = [
+            _Draft(item, principle, one, reply.text, self.form.revised(reply))
+            for (item, principle), one, reply in zip(chosen, said, written, strict=True)
         ]
-        scores = self._scored([(chosen[place][0], texts[place] or "") for place in new], number)
-        preferred = self._judged([(chosen[place][0], texts[place] or "") for place in new], number)
-        verdict_of, judgement_of = dict(zip(new, scores, strict=True)), dict(zip(new, preferred, strict=True))
-        for place, (item, principle) in enumerate(chosen):
-            self._record(
-                item, principle, said[place], written[place].text, texts[place], verdict_of.get(place),
-                judgement_of.get(place),
-            )  # fmt: skip
+        changed = [draft for draft in drafts if draft.text is not None and draft.text != draft.item.text]
+        scores, preferred = self._scored(changed, number), self._judged(changed, number)
+        for draft, verdict, judgement in zip(changed, scores, preferred, strict=True):
+            draft.verdict, draft.judgement = verdict, judgement
+        for draft in drafts:
+            self._record(draft)
 
     def trace(self, item: _Item) -> Trace:
         """The finished record, with what is kept: the best, and of equals the earliest, or the last."""
@@ -205,21 +220,24 @@ class _Revision:
         if self.rules.keep == "best":
             known = [(score, -place) for place in item.taken if (score := item.score(place)) is not None]
             kept = -max(known)[1] if known else kept
-        return Trace(item.group, item.first, item.verdict, tuple(item.steps), kept, item.end or "rounds")
+        end = item.end or ("rounds" if self._broken(item) else "clean")
+        return Trace(item.group, item.first, item.verdict, tuple(item.steps), kept, end)
+
+    def _broken(self, item: _Item) -> list[Principle]:
+        """The principles by which an answer may still have to be revised."""
+        verdict, limit = item.current_verdict, self.rules.clean
+        if verdict is None or limit is None:
+            return list(self.constitution.principles)
+        scores = verdict.by_principle
+        return [one for one in self.constitution.principles if (score := scores[one.name]) is None or score < limit]
 
     def _principle(self, item: _Item) -> Principle | None:
         """What the answer is to be criticised by; none ends its revision."""
-        verdict, limit = item.current_verdict, self.rules.clean
-
-        def broken(principle: Principle) -> bool:
-            score = None if verdict is None else verdict.by_principle[principle.name]
-            return limit is None or score is None or score < limit
-
-        open_ones = [principle for principle in self.constitution.principles if broken(principle)]
-        if not open_ones:
+        broken, verdict = self._broken(item), item.current_verdict
+        if not broken:
             item.end = "clean"
             return None
-        candidates = [self.constitution.whole()] if self.rules.choose == "whole" else open_ones
+        candidates = [self.constitution.whole()] if self.rules.choose == "whole" else broken
         candidates = [principle for principle in candidates if principle.name not in item.tried]
         if not candidates:
             item.end = "unchanged"
@@ -229,21 +247,14 @@ class _Revision:
             return min(candidates, key=lambda principle: scores[principle.name])
         return item.draws.choices(candidates, [principle.weight for principle in candidates])[0]
 
-    def _record(
-        self,
-        item: _Item,
-        principle: Principle,
-        said: dict[str, Reply],
-        written: str,
-        text: str | None,
-        verdict: Verdict | None,
-        judgement: Judgement | None,
-    ) -> None:
+    def _record(self, draft: _Draft) -> None:
         """What became of a round on one answer. What did not change it need not be tried again."""
-        outcome = self._outcome(item, text, judgement)
-        critique = {name: reply.text for name, reply in said.items()}
-        item.steps.append(Step(principle.name, critique, written, outcome, text, verdict, judgement))
-        item.tried.add(principle.name)
+        item, outcome = draft.item, self._outcome(draft)
+        critique = {name: reply.text for name, reply in draft.critiques.items()}
+        item.steps.append(
+            Step(draft.principle.name, critique, draft.said, outcome, draft.text, draft.verdict, draft.judgement)
+        )
+        item.tried.add(draft.principle.name)
         if outcome != "taken":
             return
         item.current, item.tried = len(item.steps), set()
@@ -252,44 +263,33 @@ class _Revision:
         ):
             item.end = "stalled"
 
-    def _outcome(self, item: _Item, text: str | None, judgement: Judgement | None) -> Outcome:
-        if text is None:
+    def _outcome(self, draft: _Draft) -> Outcome:
+        if draft.text is None:
             return "unreadable"
-        if text == item.text:
+        if draft.text == draft.item.text:
             return "unchanged"
         if self.judge is None:
             return "taken"
-        if judgement is None or judgement.orders is None:
+        if draft.judgement is None or draft.judgement.orders is None:
             return "unjudged"
-        return "taken" if judgement.orders[0] > 0.5 > judgement.orders[1] else "refused"
+        revision_first, revision_second = draft.judgement.orders
+        return "taken" if revision_first > 0.5 > revision_second else "refused"
 
     def _revision_request(self, item: _Item, principle: Principle, critique: str, number: int) -> Request:
         asked = self.form.ask_revision(item.conversation, item.text, principle, critique)
         asked = with_examples(asked, self.form, self.constitution.examples, principle, revised=True)
         return self._request(asked, self.rules.revision_temperature, number)
 
-    def _scored(self, items: Sequence[tuple[_Item, str]], number: int) -> Sequence[Verdict | None]:
+    def _scored(self, drafts: Sequence[_Draft], number: int) -> Sequence[Verdict | None]:
         if not self.rules.scored:
-            return [None] * len(items)
-        return self._verdicts([(item.conversation, text) for item, text in items], f"round {number}, scores")
+            return [None] * len(drafts)
+        texts = [(draft.item.conversation, draft.text or "") for draft in drafts]
+        return self._verdicts(texts, f"round {number}, scores")
 
-    def _judged(self, items: Sequence[tuple[_Item, str]], number: int) -> Sequence[Judgement | None]:
+    def _judged(self, drafts: Sequence[_Draft], number: int) -> Sequence[Judgement | None]:
         if self.judge is None:
-            return [None] * len(items)
-        pairs = [
-            Pair(
-                replace(
-                    item.group,
-                    responses=(
-                        Response(text, context=item.first.context),
-                        Response(item.text, context=item.first.context),
-                    ),
-                ),
-                0,
-                1,
-            )
-            for item, text in items
-        ]
+            return [None] * len(drafts)
+        pairs = [draft.against_current() for draft in drafts]
         return self.judge.compare(pairs, progress=self._progress(f"round {number}, judgements"))
 
     def _verdicts(self, texts: Sequence[tuple[Conversation, str]], stage: str) -> list[Verdict]:
