@@ -4,9 +4,20 @@
     metrics = agent.update({"chosen_input_ids": ..., "rejected_input_ids": ..., ...})
 
 Tensors in, tensors out, one optimiser step a call; the losses are those of `accord train`.
+
+    found = evaluate_alignment(answer, prompts, {"helpfulness": helpful, "harmlessness": harmless})
+
+Evaluators of answers by functions of one's own, with the intervals and degenerate models of `accord evaluate`.
 """
 
 from accord.agents.agent import Agent, Row
+from accord.agents.alignment_report import AlignmentReport, AlignmentReportGenerator, generate_alignment_report
+from accord.agents.evaluators import (
+    AlignmentEvaluator,
+    MultiObjectiveAlignmentEvaluator,
+    PreferenceAlignmentEvaluator,
+    evaluate_alignment,
+)
 from accord.agents.rows import (
     DPOAgent,
     GRPOAgent,
@@ -24,12 +35,17 @@ from accord.agents.samples import Samples
 
 __all__ = [
     "Agent",
+    "AlignmentEvaluator",
+    "AlignmentReport",
+    "AlignmentReportGenerator",
     "DPOAgent",
     "GRPOAgent",
     "IPOAgent",
     "KTOAgent",
+    "MultiObjectiveAlignmentEvaluator",
     "ORPOAgent",
     "PPOAgent",
+    "PreferenceAlignmentEvaluator",
     "RLOOAgent",
     "RLVRAgent",
     "ReMaxAgent",
@@ -37,4 +53,6 @@ __all__ = [
     "SPINAgent",
     "Samples",
     "SimPOAgent",
+    "evaluate_alignment",
+    "generate_alignment_report",
 ]

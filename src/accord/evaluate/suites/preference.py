@@ -29,10 +29,24 @@ def preference(data: str, *, columns: str | None = None, split: str = "test", by
     Raises:
         DataError: the data cannot be read, or no response is preferred to another.
     """
-    items = list(pairs_of(read([data], columns=columns, split=split).groups))
+    return preference_task(read([data], columns=columns, split=split).groups, by=by, source=data)
+
+
+def preference_task(groups: Sequence[Group], *, by: str = "", source: str | None = None) -> Task:
+    """The task of Groups with preferences.
+
+    Args:
+        groups: what was preferred to what.
+        by: entry of their meta to report by.
+        source: where they are from, for messages.
+
+    Raises:
+        DataError: no response is preferred to another.
+    """
+    items = list(pairs_of(groups))
     if not items:
         mend = "Give pairs of a chosen and a rejected answer, or Groups with preferences."
-        raise DataError("no response is preferred to another", path=data, mend=mend)
+        raise DataError("no response is preferred to another", path=source, mend=mend)
     return Task(
         "preference",
         items,
