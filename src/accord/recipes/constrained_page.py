@@ -125,6 +125,12 @@ def _verdicts(study: Study) -> str:
         "- `reject` learns from permitted answers alone and is never told what it must not say: it cannot unlearn a "
         "violation, and what it learns of the others carries over to it.",
     ]
+    if any(mode.method == "constrained_trpo" for mode in study.modes if mode.name not in held):
+        lines.append(
+            "- A step of `constrained_trpo` meets the limit on the answers that it was computed from. A few hundred of "
+            "them let it do so partly by what is particular to them, fresh answers cost more, and nothing carries the "
+            "rest over to the next step, as the multiplier of `ppo_lagrangian` does."
+        )
     return "\n".join(lines)
 
 
