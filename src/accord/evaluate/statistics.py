@@ -103,7 +103,8 @@ def paired_difference(
 
     Student's t on the differences. For coarse shares the differences are joined by two imagined items, one that got
     better by 1 and one that got worse by 1 (Bonett and Price 2012: :math:`\tilde p_{12} = (b+1)/(n+2)`), so that no
-    interval collapses when few or no items changed; among clusters, by two imagined clusters of mean size. Newcombe's
+    interval collapses when few or no items changed; among clusters, by two imagined clusters of half their mean size,
+    which is enough for correlated clusters and less of a waste where items change alone. Newcombe's
     square-and-add interval was not taken: it calls two wins in two items a difference, because it estimates no
     correlation there; this one needs five in five.
     Deviation from the paper: Student's t with the augmented items less one in place of the normal quantile, which
@@ -262,7 +263,7 @@ def _paired_spread(
     mean, n = float(differences.mean()), len(differences)
     if coarse:
         count = int(labels.max()) + 1
-        size = round(n / count)
+        size = max(1, round(n / count / 2))
         differences = np.concatenate([differences, np.repeat([1.0, -1.0], size)])
         labels = np.concatenate([labels, np.repeat([count, count + 1], size)])
     return _Spread.of(differences, labels), coarse, mean, n
