@@ -15,7 +15,9 @@ from accord.evaluate.windows import windows_of
 from accord.policy.heads import RewardHead
 from accord.policy.load import load_policy
 from accord.policy.policy import Policy
+from accord.policy.sample import Sampling
 from accord.record import Group, Message, Response
+from accord.rollout import rollout
 from accord.testing import tiny_model
 
 
@@ -88,7 +90,15 @@ def test_a_long_text_is_read_in_windows_that_predict_every_token_once(policies: 
 
 
 def test_an_empty_text_has_no_tokens(policies: list[Policy]) -> None:
-    assert policy_likelihoods(policies[0])([Group("", (Response(""),))]) == [(Likelihood(0.0, 0),)]
+    assert policy_likelihoods(policies[0])([Group("", (Response(""),))]) == [(Likelihood(0.0, 0, True),)]
+
+
+def test_greedy_is_what_the_model_says_itself(policies: list[Policy]) -> None:
+    for temperature in (0.0, 3.0):
+        sampling = Sampling(max_tokens=4, temperature=temperature)
+        said = rollout(policies[0], [Group("Hi"), Group("Ho")], n=2, sampling=sampling)
+        found = policy_likelihoods(policies[0])(said)
+        assert [one.greedy for row in found for one in row] == [temperature == 0] * 4
 
 
 def test_an_item_that_does_not_fit_is_named(policies: list[Policy]) -> None:

@@ -18,10 +18,12 @@ class Likelihood:
     Attributes:
         total: summed log-probability of the response's tokens.
         tokens: how many they are.
+        greedy: whether each is the likeliest in its place, so that the model would say just this; `None` if unknown.
     """
 
     total: float
     tokens: int
+    greedy: bool | None = None
 
 
 Likelihoods = Callable[[Sequence[Group]], list[tuple[Likelihood, ...]]]

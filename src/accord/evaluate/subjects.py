@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from accord.chat.cached import CachedChat
 from accord.chat.in_process import TOKENS, PolicyChat
 from accord.chat.spec import Opening, open_chat
@@ -80,12 +82,13 @@ def policy_likelihoods(policy: Policy, *, tokens: int = TOKENS) -> Likelihoods:
     def likelihoods(items: Sequence[Group]) -> list[tuple[Likelihood, ...]]:
         parts = [(place, *part) for place, item in enumerate(items) for part in _parts(policy, item, place)]
         batch = [encoded for _, _, encoded in parts]
-        totals = by_budget(policy, batch, tokens, lambda some: policy.logprobs(some).double().sum(-1))
-        found = [[Likelihood(0.0, 0)] * len(item.responses) for item in items]
-        for (place, indices, encoded), row in zip(parts, totals, strict=True):
-            for index, response, total in zip(indices, encoded.responses, row.tolist(), strict=False):
-                known, scored = found[place][index], sum(response.trained)
-                found[place][index] = Likelihood(known.total + total, known.tokens + scored)
+        scored = by_budget(policy, batch, tokens, lambda some: _sums(policy, some))
+        found = [[Likelihood(0.0, 0, True)] * len(item.responses) for item in items]
+        for (place, indices, encoded), rows in zip(parts, scored, strict=True):
+            for index, response, (total, below) in zip(indices, encoded.responses, rows.tolist(), strict=False):
+                known = found[place][index]
+                greedy = bool(known.greedy) and below == 0
+                found[place][index] = Likelihood(known.total + total, known.tokens + sum(response.trained), greedy)
         return [tuple(row) for row in found]
 
     return likelihoods
@@ -121,6 +124,12 @@ def open_subject(
         return reward_subject(_reward_model(chat.policy, head), name=spec)
     start = None if reference is None else _load(reference, how)
     return replace(policy_subject(chat.policy, name=spec, reference=start), chat=CachedChat(chat, cache))
+
+
+def _sums(policy: Policy, batch: Sequence[Encoded]) -> torch.Tensor:
+    """Of each response its summed log-probability, and how many of its tokens are not the likeliest, `[B,n,2]`."""
+    values, peaks = policy.logprobs_and_peaks(batch)
+    return torch.stack([values.double().sum(-1), (values < peaks).double().sum(-1)], -1)
 
 
 def _parts(policy: Policy, item: Group, place: int) -> list[tuple[Sequence[int], Encoded]]:

@@ -133,6 +133,19 @@ def token_logprobs_and_collisions(
     return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature)), rows.fold(collisions)
 
 
+def token_logprobs_and_peaks(model: nn.Module, rows: Rows, finish: Finish) -> tuple[Tensor, Tensor]:
+    """Log-probabilities as of `token_logprobs`, and in the same shape that of the likeliest token; no gradients.
+
+    A token that is the likeliest has both alike, to the last bit.
+    """
+    if not len(rows.target):
+        return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
+    with torch.no_grad():
+        states, head = _predicting(model, rows)
+        values, peaks = _chunked(head, states, rows.target, finish.at(1.0), _chosen_and_peak)
+    return rows.fold(values), rows.fold(peaks)
+
+
 def token_logprobs_and_entropies(
     model: nn.Module, rows: Rows, finish: Finish, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -185,6 +198,11 @@ def _chosen(logits: Tensor, target: Tensor) -> tuple[Tensor]:
 def _chosen_and_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     logprobs = torch.log_softmax(logits, -1)
     return logprobs.gather(-1, target[:, None]).squeeze(-1), -(logprobs.exp() * logprobs).sum(-1)
+
+
+def _chosen_and_peak(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    logprobs = logits.log_softmax(-1)
+    return logprobs.gather(-1, target[:, None]).squeeze(-1), logprobs.amax(-1)
 
 
 def _collision(logits: Tensor, target: Tensor) -> tuple[Tensor]:

@@ -27,6 +27,7 @@ from accord.policy.logprobs import (
     token_logprobs,
     token_logprobs_and_collisions,
     token_logprobs_and_entropies,
+    token_logprobs_and_peaks,
     vocabulary_size,
 )
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
@@ -133,6 +134,12 @@ class Policy:
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
             return token_logprobs_and_collisions(self.model, rows, self.finish, temperature=temperature)
+
+    def logprobs_and_peaks(self, batch: Sequence[Encoded] | Rows) -> tuple[Tensor, Tensor]:
+        """`logprobs`, and from the same pass the log-probability of the likeliest token in each place; no gradients."""
+        rows = batch if isinstance(batch, Rows) else self.rows(batch)
+        with self.precision():
+            return token_logprobs_and_peaks(self.model, rows, self.finish)
 
     def estimates(self, batch: Sequence[Encoded] | Rows) -> dict[str, Tensor]:
         """`logprobs` as `policy`, and from the same pass what the heads of action values say, `[B,n,T]` each."""
