@@ -69,6 +69,7 @@ _COMMANDS = (
     ("world feedback", "accord.cli.world:feedback", "AI feedback by the base: its audit, and what it teaches."),
     ("world constitution", "accord.cli.world:constitution", "The base aligned by a constitution alone: a page."),
     ("world reward", "accord.cli.world:reward", "Reward models and ensembles against the oracle: a table."),
+    ("world groups", "accord.cli.world:groups", "What annotator groups prefer, from a few answers: a page."),
     ("world guides", "accord.cli.world:guides", "What a guide, a teacher and a soup of models are worth: a page."),
     (
         "world values",

@@ -131,6 +131,21 @@ def feedback(*, seeds: int = 3, out: str = "docs/ai-feedback.md") -> int:
     return 0
 
 
+def groups(*, seeds: int = 3, out: str = "docs/group-preference.md") -> int:
+    """Predict what groups of annotators prefer from a few of their answers, and write a page.
+
+    Args:
+        seeds: how many times, each with its own groups, prompts, answers and network.
+        out: the Markdown page; its figures go beside it as JSON.
+    """
+    from accord.recipes.group_study import study_groups
+
+    screen = console()
+    study_groups(seeds=seeds, out=out, console=screen)
+    screen.print(f"groups: {out}", soft_wrap=True)
+    return 0
+
+
 def constitution(*, seeds: int = 3, out: str = "docs/constitutional-ai.md") -> int:
     """Have the base criticise, revise and label its own answers, train on them, and write what the oracle says.
 
