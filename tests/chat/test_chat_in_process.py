@@ -44,9 +44,12 @@ def test_choices_have_the_probabilities_of_their_tokens(policy: Policy) -> None:
     assert reply.text == request.choices[int(weights.argmax())]
 
 
-def test_answers_do_not_depend_on_what_else_is_asked(policy: Policy) -> None:
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_answers_do_not_depend_on_what_else_is_asked(policy: Policy, temperature: float) -> None:
     chat = PolicyChat(policy)
-    requests = [question(f"Say {word}.", max_tokens=5) for word in ("one", "two", "three")]
+    requests = [
+        question(f"Say {word}.", max_tokens=5, temperature=temperature, seed=3) for word in ("one", "two", "three")
+    ]
     mixed = [question("Which?", choices=("yes", "no")), *requests]
     assert [chat([request])[0].text for request in requests] == [reply.text for reply in chat(mixed)[1:]]
 

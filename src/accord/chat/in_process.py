@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from itertools import groupby
 
+import msgspec
 import torch
 
 from accord.chat.types import Progress, Reply, Request
@@ -67,6 +69,7 @@ class PolicyChat:
                 stop_ids=renderer.stop_ids,
                 pad_id=renderer.pad_id,
                 decode=renderer.decode,
+                streams=[_stream(request) for request in requests],
                 name_of=lambda index: f"{self.name}, {requests[index].messages[-1].content[:80]!r}",
             )
         return [
@@ -113,6 +116,12 @@ def _kind(request: Request) -> tuple[object, ...]:
 def _before(stop: Sequence[str], text: str) -> str:
     """A text up to the first of the texts that end it."""
     return text[: min((place for end in stop if (place := text.find(end)) >= 0), default=len(text))]
+
+
+def _stream(request: Request) -> tuple[int, ...]:
+    """Where its random numbers come from: what is drawn does not depend on what else is asked with it."""
+    told = hashlib.blake2b(msgspec.json.encode(request.messages), digest_size=8)
+    return (int.from_bytes(told.digest(), "big"),)
 
 
 def _choice(request: Request, logprobs: torch.Tensor, read: int) -> Reply:
