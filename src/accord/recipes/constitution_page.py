@@ -12,19 +12,34 @@ if TYPE_CHECKING:
 
 _HEAD = """# Constitutional AI on the embedded world
 
-Made by `{command}`. The base model that ships with Accord answers {prompts} prompts, criticises and revises its answers
-by the town's constitution (five principles, `tidewater`), and imitates what is kept: SL-CAI. The model so tuned answers
-each prompt twice and learns by DPO from soft labels: RL-CAI. The base is answerer, critic, reviser and judge; nobody
-labels anything, and the oracle only measures. {seeds} seeds, {held_out} held-out prompts, answered at temperature 0.7;
-intervals are 95%, clustered by prompt.
+The base model that ships with Accord has read critiques, revisions and comparisons, beside a flawed corpus. It answers
+{prompts} prompts, criticises and revises its answers by the town's constitution (`tidewater`, five principles), and
+imitates what is kept: SL-CAI. The model so tuned answers each prompt twice and learns by DPO from soft labels: RL-CAI.
+The base is answerer, critic, reviser and judge; nobody labels anything, and the oracle only measures. {seeds} seeds,
+{held_out} held-out prompts, answered at temperature 0.7; intervals are 95%, clustered by prompt.
+`{command}` writes this page.
 
 Arms differ in what is kept and in who labels. *Every revision*: four rounds, each by a principle that is drawn by its
 weight, and what was written last is kept, as in the paper (Bai et al. 2022). *The best by the critics*: the answer or
 revision that keeps the constitution best by the critics' own scores. *Both orders*: a revision is taken only where the
 base, as a judge of pairs, prefers it in both orders; of those the best by the critics. Critics label a pair by the
-log-odds of their scores; the judge of pairs labels it in both orders.
+log-odds of their scores; the judge of pairs labels it in both orders. The principle "helpful" has three times the
+weight of the others, since a refusal keeps all of the others; that was chosen on prompts of the aligning split. *Even
+weights* shows what it is worth.
 
-Your own model and constitution:
+A constitution is a file. `accord judge --principles` and `accord train --judge M --principles` read it as well:
+
+```toml
+name = "House rules"
+
+[[principles]]
+name = "kind"
+text = "The answer insults nobody."
+weight = 2.0                                                  # optional, as are the wordings
+critique = "Which words of the answer would hurt someone?"
+revision = "Say the same without the words that hurt."
+choice = "It is kinder."
+```
 
 ```console
 $ accord constitution revise --data prompts.jsonl --constitution house.toml --answerer M --critic M --out revised
@@ -39,7 +54,7 @@ def render(study: ConstitutionStudy) -> str:
     head = _HEAD.format(
         command=study.command, prompts=study.scale.prompts, seeds=study.seeds, held_out=study.scale.held_out
     )
-    parts = [head, *_learned(study), *_held(study), *_revised(study), *_principles(study)]
+    parts = [head, *_learned(study), *_held(study), *_revised(study), *_principles(study), *_edit(study)]
     return "\n".join(parts)
 
 
@@ -106,6 +121,28 @@ def _principles(study: ConstitutionStudy) -> list[str]:
             shares = f"{interval(kept.before)} | {interval(kept.after)} | {interval(kept.difference)}"
             lines.append(f"| {one.arm.kept} | {name} | {shares} |")
     lines += ["", "Where every revision is taken, nobody scores."]
+    return [*lines, ""]
+
+
+def _edit(study: ConstitutionStudy) -> list[str]:
+    """What `accord constitution compare` says of the weight."""
+    found = study.edit
+    (first, _), (second, _) = found.names
+    lines = ["## What the weight of one principle does to labels", ""]
+    lines.append(
+        f"`accord constitution compare`, on {found.pairs[1]:,} pairs of the first seed's model after SL-CAI: {first} "
+        f"against {second}. Another answer wins in {interval(found.flips)} of the pairs; labels move by "
+        f"{interval(found.shift)} on average."
+    )
+    if found.gold is not None:
+        before, after, difference = map(interval, found.gold)
+        lines[-1] += f" Agreement with the oracle: {before} and {after}; difference {difference}."
+    lines += ["", "| without the principle | another winner | labels move by |", "|---|---|---|"]
+    lines += [
+        f"| {name} | {interval(effect.flips)} | {interval(effect.shift)} |" for name, effect in found.effects[0].items()
+    ]
+    lines += ["", "| conflict | of the pairs |", "|---|---|"]
+    lines += [f"| {one.first} against {one.second} | {interval(one.share)} |" for one in found.conflicts]
     return [*lines, ""]
 
 

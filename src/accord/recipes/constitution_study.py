@@ -20,12 +20,14 @@ from rich.console import Console
 
 from accord.errors import ConfigError
 from accord.evaluate.statistics import mean_estimate, paired_difference
-from accord.feedback.constitution.constitution import load_constitution
+from accord.feedback.constitution.constitution import Constitution, load_constitution
 from accord.feedback.constitution.trace import Revised, Rules
+from accord.feedback.judge.pair import PairJudge
 from accord.policy.load import load_policy
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
 from accord.recipes.constitution import Kept, principles_kept
 from accord.recipes.constitution_cast import CRITICS, Cast, Panel
+from accord.recipes.constitution_compare import ConstitutionComparison, compare_constitutions
 from accord.recipes.constitution_page import render
 from accord.recipes.constitution_train import Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread
@@ -38,6 +40,8 @@ from accord.world.oracle import judge as by_oracle
 from accord.world.town import draw_town
 
 AXES = ("gold", "helpful", "harmless", "honest", "over-refusal", "sycophancy", "rude", "words")
+SAID = "said.sqlite"
+"""Where a seed keeps what models said."""
 STAGES = ("base", "SL-CAI", "RL-CAI")
 MARGIN = 0.05
 """How far helpfulness may fall, at the lower limit of its interval, before the recipe has failed."""
@@ -52,6 +56,7 @@ class Arm(msgspec.Struct, frozen=True):
         rules: of revision, beside those that all arms share.
         accept: whether the base must prefer a revision in both orders.
         judge: who labels, by the words of a command line.
+        helpful: weight of the principle of that name; the town's constitution has 3, the others 1.
     """
 
     kept: str
@@ -59,6 +64,7 @@ class Arm(msgspec.Struct, frozen=True):
     rules: dict[str, Any]
     accept: bool
     judge: str
+    helpful: float = 3.0
 
 
 _EVERY: dict[str, Any] = {"clean": None, "keep": "last"}
@@ -67,6 +73,7 @@ ARMS = {
     "judge labels": Arm("every revision, four rounds", "judge of pairs", _EVERY, False, str(BASE)),
     "best kept": Arm("the best by the critics", "critics", {}, False, CRITICS),
     "both orders": Arm("what the judge prefers in both orders", "critics", {}, True, CRITICS),
+    "even weights": Arm("every revision, by principles of one weight", "critics", _EVERY, False, CRITICS, 1.0),
 }
 
 
@@ -129,6 +136,8 @@ class ConstitutionStudy(msgspec.Struct, frozen=True):
         margin: how far helpfulness may fall.
         base: the shipped base on the held-out prompts.
         arms: by name.
+        edit: what the weight of the principle "helpful" does to the critics' labels, against the oracle's, on the first
+            seed's answers after SL-CAI.
     """
 
     command: str
@@ -137,6 +146,7 @@ class ConstitutionStudy(msgspec.Struct, frozen=True):
     margin: float
     base: dict[str, Estimate]
     arms: dict[str, ArmFound]
+    edit: ConstitutionComparison
 
 
 def study_constitution(
@@ -181,6 +191,7 @@ def study_constitution(
         MARGIN,
         _axes(base),
         {name: _found(ARMS[name], runs[name]) for name in ARMS},
+        _edit(runs["critics label"][0].compared, Path(work) / f"{told}-seed-0" / SAID),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(render(study), encoding="utf-8")
@@ -190,9 +201,11 @@ def study_constitution(
 
 @dataclass(frozen=True)
 class _Run:
-    """One arm of one seed: the revisions, and judged answers of every stage to the held-out prompts."""
+    """One arm of one seed: the revisions, the tuned model's answers that were compared, and judged answers of every
+    stage to the held-out prompts."""
 
     revised: Revised
+    compared: list[Group]
     answers: dict[str, list[Group]]
 
 
@@ -204,14 +217,14 @@ class _Seed:
         town = draw_town(0)
         self.held_out = distinct_cases(town, "test", scale.held_out, seed=0)
         self.prompts = [case.group() for case in islice(cases(town, "align", seed=seed + 1), scale.prompts)]
-        self.cast = Cast(cache=path / "said.sqlite")
+        self.cast = Cast(cache=path / SAID)
         self.base = answer(load_policy(BASE), self.held_out, seed=seed)
 
     def run(self, name: str, arm: Arm) -> _Run:
         trained = self._trained(self.path / name.replace(" ", "-"), arm)
         stages = (trained.supervised, trained.aligned)
         later = [answer(load_policy(str(model)), self.held_out, seed=self.seed) for model in stages]
-        return _Run(trained.revised, dict(zip(STAGES, (self.base, *later), strict=True)))
+        return _Run(trained.revised, trained.judged.groups, dict(zip(STAGES, (self.base, *later), strict=True)))
 
     def _trained(self, out: Path, arm: Arm) -> Trained:
         rules = Rules(
@@ -240,13 +253,33 @@ class _Seed:
             preferences={"batch_size": 32, "lr": PREFERENCE_RATE, **shared},
         )
         panel = Panel(
-            load_constitution("tidewater"),
+            _constitution(arm.helpful),
             [str(BASE)],
             accept=str(BASE) if arm.accept else None,
             template="tidewater",
             rules=rules,
         )
         return train_constitutional(self.prompts, plan, panel, judge=arm.judge, cast=self.cast)
+
+
+def _constitution(helpful: float) -> Constitution:
+    """The town's, with a weight for the principle that refusals break."""
+    town = load_constitution("tidewater")
+    weighted = [replace(one, weight=helpful) if one.name == "helpful" else one for one in town.principles]
+    return replace(town, principles=tuple(weighted))
+
+
+def _edit(compared: Sequence[Group], said: Path) -> ConstitutionComparison:
+    """The critics' labels by the town's constitution and by even weights; the oracle's scores are gold."""
+    cast = Cast(cache=said)
+    gold = [by_oracle(replace(group, feedback=())) for group in compared]
+    first, second = _constitution(3.0), replace(_constitution(1.0), name="even weights")
+
+    def judge_of(constitution: Constitution) -> PairJudge:
+        return cast.comparing(CRITICS, Panel(constitution, [str(BASE)]))
+
+    found = compare_constitutions(gold, first, second, judge_of)
+    return replace(found, flipped=found.flipped[:3], conflicts=found.conflicts[:5])
 
 
 def _found(arm: Arm, runs: Sequence[_Run]) -> ArmFound:
