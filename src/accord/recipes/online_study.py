@@ -19,23 +19,18 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from accord.errors import DataError
-from accord.feedback.reward import Part, Reward, Row
-from accord.feedback.reward_model import load_reward_model
+from accord.feedback.reward import Part, Reward
 from accord.feedback.spec import parse_one
 from accord.objectives.policy_gradient import METHODS
-from accord.policy.load import load_policy
-from accord.policy.sample import Sampling
 from accord.recipes.online import train_online
 from accord.recipes.online_study_page import write_page
+from accord.recipes.overoptimised import Curve, Oracle, Pursuit, pursue
 from accord.recipes.threads import one_thread
 from accord.recipes.world_evaluation import LONGEST_ANSWER
-from accord.record import Feedback, Group, Preference, SourceKind
-from accord.rollout import rollout
+from accord.record import Group
 from accord.train.config import TrainConfig
-from accord.train.run import run_training
 from accord.world.base import BASE
 from accord.world.cases import Case, Exercise, cases, distinct_cases
-from accord.world.oracle import judge
 from accord.world.town import Town, draw_town
 
 TaskName = Literal["oracle", "sums"]
@@ -97,41 +92,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget
 
 
-class Point(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement on the way against a learned reward.
-
-    Attributes:
-        seed: of reward model and policy.
-        step: optimiser steps taken.
-        proxy: the reward model's mean score.
-        gold: the oracle's.
-        kl: nats a response from the start.
-    """
-
-    seed: int
-    step: int
-    proxy: float
-    gold: float
-    kl: float
-
-
-class Oracle:
-    """The oracle's gold as a reward."""
-
-    name = "gold"
-    source: SourceKind = "oracle"
-
-    def __call__(self, groups: Sequence[Group]) -> list[Row]:
-        """The gold of every response."""
-        return [tuple(judge(group).scores("gold") or ()) for group in groups]
-
-
 def online_study(
     *,
     methods: Sequence[str] = (),
     seeds: int = 3,
     out: str | Path = "docs/online.md",
     budget: Budget | None = None,
+    pursuit: Pursuit | None = None,
     console: Console | None = None,
 ) -> None:
     """Train every method on both tasks, follow a policy against a learned reward, and write the page.
@@ -143,9 +110,11 @@ def online_study(
         seeds: how many times.
         out: the page.
         budget: how much of everything.
+        pursuit: of the learned reward.
         console: where progress is shown.
     """
-    budget, screen, path = budget or Budget(), console or Console(quiet=True), Path(out)
+    budget, pursuit, path = budget or Budget(), pursuit or Pursuit(), Path(out)
+    screen = console or Console(quiet=True)
     kept = path.with_suffix(".jsonl")
     found = {(one.method, one.task, one.seed): one for one in _read(kept, Outcome) if one.budget == budget}
     with one_thread():
@@ -157,13 +126,13 @@ def online_study(
                         found[method, task, seed] = _trained(method, task, seed, budget)
                         _write(kept, list(found.values()))
         curve_path = path.with_name(f"{path.stem}-curve.jsonl")
-        points = _read(curve_path, Point)
+        curves = {one.seed: one for one in _read(curve_path, Curve) if one.pursuit == pursuit}
         for seed in range(seeds):
-            if all(point.seed != seed for point in points):
+            if seed not in curves:
                 screen.print(f"against a learned reward, seed {seed}")
-                points += _against_learned_reward(seed, budget)
-                _write(curve_path, points)
-    write_page(path, list(found.values()), points, budget)
+                curves[seed] = pursue(seed, pursuit)
+                _write(curve_path, list(curves.values()))
+    write_page(path, list(found.values()), list(curves.values()), budget)
 
 
 def _trained(method: str, task: TaskName, seed: int, budget: Budget) -> Outcome:
@@ -235,67 +204,6 @@ def _with_answer(case: Case) -> Group:
     return replace(case.group(), answer=case.subject.answer)
 
 
-def _against_learned_reward(seed: int, budget: Budget) -> list[Point]:
-    """REINFORCE without a price on divergence against a reward model of 150 comparisons, measured by the oracle."""
-    town = draw_town(0)
-    prompts = [case.group() for case in islice(cases(town, "align", seed=seed + 1), budget.prompts)]
-    held_out = [case.group() for case in distinct_cases(town, "test", budget.held_out, seed=0)]
-    with tempfile.TemporaryDirectory() as directory:
-        model = Path(directory) / "reward"
-        _few_comparisons(model, prompts[:150], seed)
-        proxy = load_reward_model(model)
-        config = replace(
-            _config("rloo", directory, seed, budget),
-            steps=4 * budget.rounds,
-            eval_every=4,
-            hyper={"kl_reward": 0.0},
-        )
-        train_online(config, [proxy, Part(Oracle(), role="monitor")], groups=prompts, eval_groups=held_out)
-        lines = [line for line in _lines(Path(config.out) / "metrics.jsonl") if "eval/reward" in line]
-    return [
-        Point(
-            seed=seed,
-            step=int(line["step"]),
-            proxy=float(line["eval/reward"]),
-            gold=float(line["eval/reward/gold"]),
-            kl=float(line["eval/kl"]),
-        )
-        for line in lines
-    ]
-
-
-def _few_comparisons(out: Path, prompts: Sequence[Group], seed: int) -> None:
-    """A reward model of one comparison a prompt, as the oracle decides it."""
-    policy = load_policy(BASE)
-    sampling = Sampling(temperature=1.0, max_tokens=LONGEST_ANSWER, seed=seed)
-    compared = [
-        group for group in map(_compared, rollout(policy, prompts, n=2, sampling=sampling)) if group is not None
-    ]
-    config = TrainConfig(
-        objective="bradley_terry",
-        model=str(BASE),
-        data=("comparisons",),
-        out=str(out.with_name("training")),
-        seed=seed,
-        lr=1e-3,
-        epochs=3,
-        batch_size=16,
-        holdout=0.0,
-        save_every=0,
-        log_every=10_000,
-    )
-    run_training(config, groups=compared)
-    (out.with_name("training") / "model").rename(out)
-
-
-def _compared(group: Group) -> Group | None:
-    first, second = judge(group).scores("gold") or (None, None)
-    if first is None or second is None or first == second:
-        return None
-    preference = Preference(0, 1) if first > second else Preference(1, 0)
-    return replace(group, feedback=(Feedback("oracle", preferences=(preference,)),))
-
-
 def _lines(path: Path) -> list[dict[str, Any]]:
     return [msgspec.json.decode(raw) for raw in path.read_bytes().splitlines()]
 
@@ -309,7 +217,7 @@ def _read(path: Path, kind: type[Any]) -> list[Any]:
         raise DataError(f"is damaged ({error})", path=path, mend="Delete it, and run the study again.") from error
 
 
-def _write(path: Path, kept: Sequence[Outcome] | Sequence[Point]) -> None:
+def _write(path: Path, kept: Sequence[Outcome] | Sequence[Curve]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".partial")
     beside.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in kept))

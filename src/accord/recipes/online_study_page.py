@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +12,8 @@ from accord.evaluate.statistics import compare
 from accord.record import Comparison
 
 if TYPE_CHECKING:
-    from accord.recipes.online_study import Budget, Outcome, Point
+    from accord.recipes.online_study import Budget, Outcome
+    from accord.recipes.overoptimised import Curve
 
 _TITLES = {
     "oracle": (
@@ -25,20 +27,16 @@ _TITLES = {
 }
 
 
-def write_page(path: Path, outcomes: Sequence[Outcome], points: Sequence[Point], budget: Budget) -> None:
+def write_page(path: Path, outcomes: Sequence[Outcome], curves: Sequence[Curve], budget: Budget) -> None:
     """Write the Markdown page, and the figure of the curve beside it as SVG."""
     seeds = len({one.seed for one in outcomes})
     parts = [_HEAD.format(seeds=seeds, **{name: getattr(budget, name) for name in budget.__struct_fields__})]
     for task, (title, text) in _TITLES.items():
         rows = _table([one for one in outcomes if one.task == task])
         parts.append(f"## {title}\n\n{text}\n\n{rows}\n")
-    if points:
-        draw_curve(points, path.with_name(f"{path.stem}-curve.svg"))
-        parts.append(
-            _CURVE.format(
-                figure=f"{path.stem}-curve.svg", table=_curve_table(points), seeds=len({p.seed for p in points})
-            )
-        )
+    if curves:
+        draw_curve(curves, path.with_name(f"{path.stem}-curve.svg"))
+        parts.append(_of_curves(curves, f"{path.stem}-curve.svg"))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(parts), encoding="utf-8")
 
@@ -76,36 +74,53 @@ def _together(outcomes: Sequence[Outcome]) -> Comparison:
     )
 
 
-def _curve_table(points: Sequence[Point]) -> str:
-    lines = ["| steps | KL | learned reward | gold |", "| ---: | ---: | ---: | ---: |"]
-    for step in sorted({point.step for point in points}):
-        here = [point for point in points if point.step == step]
+def _of_curves(curves: Sequence[Curve], figure: str) -> str:
+    pursuit = curves[0].pursuit
+    settings = {name: getattr(pursuit, name) for name in pursuit.__struct_fields__}
+    alarms = [f"- Seed {curve.seed}: {alarm}" for curve in curves for alarm in curve.alarms]
+    return _CURVE.format(
+        **settings,
+        figure=figure,
+        table=_curve_table(curves),
+        seeds=len(curves),
+        turns="\n".join(_turn(curve) for curve in curves),
+        alarms="\n".join(textwrap.fill(alarm, 120, subsequent_indent="  ") for alarm in alarms) or "- None.",
+    )
+
+
+def _curve_table(curves: Sequence[Curve]) -> str:
+    lines = ["| steps | KL | learned reward | gold | gold by seed |", "| ---: | ---: | ---: | ---: | --- |"]
+    for here in zip(*(curve.points for curve in curves), strict=True):
         means = (fmean(getattr(point, name) for point in here) for name in ("kl", "proxy", "gold"))
-        lines.append(f"| {step} | " + " | ".join(f"{value:.3f}" for value in means) + " |")
-    return "\n".join([*lines, "", _turn(points)])
+        by_seed = ", ".join(f"{point.gold:.3f}" for point in here)
+        lines.append(f"| {here[0].step} | {' | '.join(f'{value:.3f}' for value in means)} | {by_seed} |")
+    return "\n".join(lines)
 
 
-def _turn(points: Sequence[Point]) -> str:
-    """Where gold turned, if it did."""
-    steps = sorted({point.step for point in points})
-    gold = {step: fmean(point.gold for point in points if point.step == step) for step in steps}
-    best = max(steps, key=gold.__getitem__)
-    if best == steps[-1]:
-        return "Gold was still rising at the end: over-optimisation did not set in within these steps."
-    return f"Gold was highest after {best} steps, {gold[best]:.3f}, and ended at {gold[steps[-1]]:.3f}."
+def _turn(curve: Curve) -> str:
+    """Where gold turned, if it did, and what the learned reward did from there."""
+    first, last = curve.points[0], curve.points[-1]
+    best = max(curve.points, key=lambda point: point.gold)
+    if best == last:
+        return f"- Seed {curve.seed}: gold was still rising at the end, from {first.gold:.3f} to {last.gold:.3f}."
+    rose = "rose" if last.proxy > best.proxy else "fell"
+    return (
+        f"- Seed {curve.seed}: gold went from {first.gold:.3f} to {best.gold:.3f} after {best.step} steps and to "
+        f"{last.gold:.3f} at the end; the learned reward {rose} from {best.proxy:.3f} to {last.proxy:.3f} meanwhile."
+    )
 
 
-def draw_curve(points: Sequence[Point], path: Path) -> None:
-    """Learned reward and gold over the square root of the divergence, a line a seed."""
+def draw_curve(curves: Sequence[Curve], path: Path) -> None:
+    """Learned reward and gold over the steps, a line a seed."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, name, title in ((left, "proxy", "learned reward"), (right, "gold", "oracle's gold")):
-        for seed in sorted({point.seed for point in points}):
-            mine = sorted((p for p in points if p.seed == seed), key=lambda p: p.step)
-            axes.plot([max(0.0, p.kl) ** 0.5 for p in mine], [getattr(p, name) for p in mine], marker="o", markersize=3)
-        axes.set_xlabel("square root of KL to the start, nats")
+        for curve in curves:
+            steps = [point.step for point in curve.points]
+            axes.plot(steps, [getattr(point, name) for point in curve.points], marker="o", markersize=3)
+        axes.set_xlabel("optimiser steps")
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3)
     figure.savefig(path, metadata={"Date": None})
@@ -130,11 +145,18 @@ here.
 
 _CURVE = """## Over-optimisation of a learned reward
 
-A reward model sees one comparison each of 150 prompts. RLOO without a price on divergence then maximises it, while the
-oracle watches on held-out prompts (`role=monitor`): means over {seeds} seeds. Source of the experiment: Gao et al. 2022
-(arXiv:2210.10760).
+A reward model sees one comparison each of {comparisons} prompts, {noise:.0%} of them turned round. RLOO without a price
+on divergence then maximises it for {rounds} rounds of {answers} answers at a learning rate of {learning_rate:g}, while
+the oracle watches on held-out prompts (`role=monitor`). Means over {seeds} seeds, each with a reward model of its own.
+Source of the experiment: Gao et al. 2022 (arXiv:2210.10760).
 
-![learned reward and gold over the divergence]({figure})
+![learned reward and gold over the steps]({figure})
 
 {table}
+
+{turns}
+
+What the runs themselves said:
+
+{alarms}
 """
