@@ -11,8 +11,9 @@ import pytest
 
 from accord.errors import ConfigError
 from accord.feedback.constitution import Rules, load_constitution
+from accord.recipes.constitution_arms import ARMS, Scale
 from accord.recipes.constitution_cast import CRITICS, Cast, Panel
-from accord.recipes.constitution_study import ARMS, Scale, study_constitution
+from accord.recipes.constitution_study import study_constitution
 from accord.recipes.constitution_train import Learn, Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread
 from accord.record import Group, read_groups

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from accord.recipes.constitution_arms import ArmFound, ConstitutionStudy
 from accord.recipes.judge_table import interval
 from accord.record import Estimate
-
-if TYPE_CHECKING:
-    from accord.recipes.constitution_study import ArmFound, ConstitutionStudy
 
 _HEAD = """# Constitutional AI on the embedded world
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -25,7 +24,8 @@ from accord.feedback.constitution.trace import Revised, Rules
 from accord.feedback.judge.pair import PairJudge
 from accord.policy.load import load_policy
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
-from accord.recipes.constitution import Kept, principles_kept
+from accord.recipes.constitution import principles_kept
+from accord.recipes.constitution_arms import ARMS, AXES, MARGIN, STAGES, Arm, ArmFound, ConstitutionStudy, Scale, Stage
 from accord.recipes.constitution_cast import CRITICS, Cast, Panel
 from accord.recipes.constitution_compare import ConstitutionComparison, compare_constitutions
 from accord.recipes.constitution_page import render
@@ -39,114 +39,8 @@ from accord.world.cases import cases, distinct_cases
 from accord.world.oracle import judge as by_oracle
 from accord.world.town import draw_town
 
-AXES = ("gold", "helpful", "harmless", "honest", "over-refusal", "sycophancy", "rude", "words")
 SAID = "said.sqlite"
 """Where a seed keeps what models said."""
-STAGES = ("base", "SL-CAI", "RL-CAI")
-MARGIN = 0.05
-"""How far helpfulness may fall, at the lower limit of its interval, before the recipe has failed."""
-
-
-class Arm(msgspec.Struct, frozen=True):
-    """One way to do it.
-
-    Attributes:
-        kept: which revisions are kept, in words.
-        labels: who labels the pairs of RL-CAI, in words.
-        rules: of revision, beside those that all arms share.
-        accept: whether the base must prefer a revision in both orders.
-        judge: who labels, by the words of a command line.
-        helpful: weight of the principle of that name; the town's constitution has 3, the others 1.
-    """
-
-    kept: str
-    labels: str
-    rules: dict[str, Any]
-    accept: bool
-    judge: str
-    helpful: float = 3.0
-
-
-_EVERY: dict[str, Any] = {"clean": None, "keep": "last"}
-ARMS = {
-    "critics label": Arm("every revision, four rounds", "critics", _EVERY, False, CRITICS),
-    "judge labels": Arm("every revision, four rounds", "judge of pairs", _EVERY, False, str(BASE)),
-    "best kept": Arm("the best by the critics", "critics", {}, False, CRITICS),
-    "both orders": Arm("what the judge prefers in both orders", "critics", {}, True, CRITICS),
-    "even weights": Arm("every revision, by principles of one weight", "critics", _EVERY, False, CRITICS, 1.0),
-}
-
-
-class Scale(msgspec.Struct, frozen=True, kw_only=True):
-    """How much of everything; the defaults take some minutes of one core for three seeds.
-
-    Attributes:
-        held_out: prompts of the test split that every model answers.
-        prompts: prompts whose answers are revised, and that the tuned model answers twice.
-        epochs: passes over the demonstrations, and over the pairs.
-    """
-
-    held_out: int = 300
-    prompts: int = 400
-    epochs: int = 2
-
-
-class Stage(msgspec.Struct, frozen=True):
-    """A model on the held-out prompts of all seeds, by the oracle.
-
-    Attributes:
-        axes: mean of every axis, clustered by prompt.
-        change: of every axis since the base.
-        last: of every axis since the stage before; nothing for the first.
-    """
-
-    axes: dict[str, Estimate]
-    change: dict[str, Estimate]
-    last: dict[str, Estimate]
-
-
-class ArmFound(msgspec.Struct, frozen=True):
-    """What one arm came to, over the seeds.
-
-    Attributes:
-        arm: which.
-        answers: that were revised, and of which another than the first was kept.
-        outcomes: of all rounds.
-        revised: by the oracle, every axis of the first answers, and its change by revision.
-        principles: how far each is kept by the critics; nothing where they do not score.
-        sl, rl: the model after either stage.
-    """
-
-    arm: Arm
-    answers: tuple[int, int]
-    outcomes: dict[str, int]
-    revised: dict[str, tuple[Estimate, Estimate]]
-    principles: dict[str, Kept]
-    sl: Stage
-    rl: Stage
-
-
-class ConstitutionStudy(msgspec.Struct, frozen=True):
-    """What the study found.
-
-    Attributes:
-        command: that repeats it.
-        seeds: how many.
-        scale: how much of everything.
-        margin: how far helpfulness may fall.
-        base: the shipped base on the held-out prompts.
-        arms: by name.
-        edit: what the weight of the principle "helpful" does to the critics' labels, against the oracle's, on the first
-            seed's answers after SL-CAI.
-    """
-
-    command: str
-    seeds: int
-    scale: Scale
-    margin: float
-    base: dict[str, Estimate]
-    arms: dict[str, ArmFound]
-    edit: ConstitutionComparison
 
 
 def study_constitution(
