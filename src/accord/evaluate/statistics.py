@@ -167,9 +167,7 @@ def compare(
 
     def estimate(values: Sequence[float] | Floats) -> Estimate:
         result = mean_estimate(values, clusters)
-        if unit != "share" or not 0 <= result.mean <= 1:
-            return result
-        return Estimate(result.mean, max(result.low, 0.0), min(result.high, 1.0), result.n)
+        return within_share(result) if unit == "share" else result
 
     try:
         return Comparison(
@@ -186,6 +184,13 @@ def compare(
         raise NumericsError(error.what, where=f"axis {axis!r}", mend=error.mend) from error
     except DataError as error:
         raise DataError(error.what, path=f"axis {axis!r}", mend=error.mend) from error
+
+
+def within_share(estimate: Estimate) -> Estimate:
+    """The interval of a share cut at 0 and 1; a mean outside of them is no share, and stays as it is."""
+    if not 0 <= estimate.mean <= 1:
+        return estimate
+    return Estimate(estimate.mean, max(estimate.low, 0.0), min(estimate.high, 1.0), estimate.n)
 
 
 def minimum_detectable_effect(standard_deviation: float, n: int, *, power: float = 0.8) -> float:

@@ -12,7 +12,14 @@ from accord.errors import ConfigError, NumericsError
 from accord.evaluate.bootstrap import Bootstrap, interval_of_gaps
 from accord.evaluate.length_control import length_controlled
 from accord.evaluate.reward_scores import rewardbench2, stratified
-from accord.evaluate.statistics import Floats, mean_estimate, paired_difference, paired_p_value, wilson
+from accord.evaluate.statistics import (
+    Floats,
+    mean_estimate,
+    paired_difference,
+    paired_p_value,
+    wilson,
+    within_share,
+)
 from accord.evaluate.weighted import (
     area_under_risk,
     calibration_error,
@@ -64,7 +71,7 @@ def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
     """An axis of measured items; `None` where no item has all the columns that it is made from.
 
     A mean has the interval of `mean_estimate`, any other statistic that of the bootstrap over clusters; a share that is
-    the same under every resampling has Wilson's.
+    the same under every resampling has Wilson's, and a mean that is a share ends at 0 and 1.
 
     Raises:
         ConfigError: the axis names a statistic that does not exist.
@@ -76,7 +83,8 @@ def summarise(axis: Axis, items: Sequence[Item]) -> Estimate | None:
         return None
     columns, clusters = _columns(axis, known), [item.cluster for item in known]
     if statistic is None:
-        return mean_estimate(columns[0], clusters)
+        estimate = mean_estimate(columns[0], clusters)
+        return within_share(estimate) if axis.unit == SHARE else estimate
     value = _value(axis, statistic, columns)
     if axis.statistic in GAPS:
         gaps = GAPS[axis.statistic]
