@@ -15,7 +15,7 @@ from typing import Literal
 from accord.evaluate.task import Task
 
 Need = Literal[
-    "answers", "log-probabilities", "rewards", "rewards or log-probabilities", "choices", "as the other suite"
+    "answers", "log-probabilities", "rewards", "rewards or log-probabilities", "choices", "what the other task needs"
 ]
 
 
@@ -99,7 +99,12 @@ SUITES: dict[str, Suite] = {
     "robustness": Suite(
         f"{_HOME}.robustness:robustness",
         "What becomes of another suite's number under typos, case, white space, paraphrase and wrappers.",
-        "as the other suite",
+        "what the other task needs",
+    ),
+    "lm_eval": Suite(
+        "accord.evaluate.bridges.harness:lm_eval_task",
+        "A task of lm-eval, by its name; needs the extra lm-eval.",
+        "what the other task needs",
     ),
     "world": Suite(
         f"{_HOME}.world:world",
