@@ -8,9 +8,11 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 Fault = Literal["slow", "malformed", "dropped"] | str
 """What happens to a request: it takes long, its answer breaks off, its connection does, or a status such as "500"."""
@@ -22,6 +24,8 @@ class StandInServer:
     Args:
         say: what it answers to the last message; without it, "A to" the message.
         likely: the most likely first tokens that it gives to who asks for log-probabilities, with their probabilities.
+        behind: URL, up to `/v1`, of a real server whose answers it passes on in place of its own.
+        slowness: seconds that a slow answer takes.
 
     Attributes:
         faults: what happens to the next requests.
@@ -37,8 +41,11 @@ class StandInServer:
         self,
         say: Callable[[str], str] = lambda question: f"A to {question}",
         likely: Callable[[str], dict[str, float]] = lambda question: {"A": 0.5, " A": 0.1, "B": 0.3, "Both": 0.05},
+        *,
+        behind: str | None = None,
+        slowness: float = 0.6,
     ) -> None:
-        self._say, self._likely = say, likely
+        self._say, self._likely, self._behind = say, likely, behind
         self.faults: list[Fault] = []
         self.logprobs: Literal["given", "left out", "refused"] = "given"
         self.answered: Counter[str] = Counter()
@@ -62,7 +69,7 @@ class StandInServer:
                     fault = stand_in.faults.pop(0) if stand_in.faults else ""
                     stand_in._under_way += 1
                     stand_in.most = max(stand_in.most, stand_in._under_way)
-                time.sleep(0.6 if fault == "slow" else 0.01)
+                time.sleep(slowness if fault == "slow" else 0.01)
                 with stand_in._lock:
                     stand_in._under_way -= 1
                 if fault == "dropped":
@@ -76,7 +83,7 @@ class StandInServer:
                 else:
                     with stand_in._lock:
                         stand_in.answered[question] += fault != "slow"
-                    self.send(200, json.dumps(stand_in._answer(body)))
+                    self.send(200, stand_in._answer(body))
 
             def send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
                 self.send_response(status)
@@ -98,7 +105,14 @@ class StandInServer:
         self._server.server_close()
         self._thread.join()
 
-    def _answer(self, body: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, body: dict[str, Any]) -> str:
+        if self._behind is not None:
+            where = urlsplit(self._behind)
+            connection = HTTPConnection(where.netloc)
+            with closing(connection):
+                headers = {"Content-Type": "application/json"}
+                connection.request("POST", f"{where.path}/chat/completions", json.dumps(body), headers)
+                return connection.getresponse().read().decode()
         question = body["messages"][-1]["content"]
         choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
         choice["message"] = {"role": "assistant", "content": self._say(question)}
@@ -107,4 +121,5 @@ class StandInServer:
                 {"token": token, "logprob": math.log(p), "bytes": None} for token, p in self._likely(question).items()
             ]
             choice["logprobs"] = {"content": [{**top[0], "top_logprobs": top}]}
-        return {"choices": [choice], "usage": {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
+        return json.dumps({"choices": [choice], "usage": usage})
