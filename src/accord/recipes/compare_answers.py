@@ -121,7 +121,7 @@ def compare_answers(
 
     Raises:
         ConfigError: no judge, and no feedback between answers of different models.
-        DataError: models that never met.
+        DataError: no prompt that two models answered, or groups of models that never met.
         ChatError: the judge cannot answer.
     """
     pairs = list(_pairs(answers))
@@ -140,18 +140,28 @@ def compare_answers(
     contests = [_contest(one, outcome) for one in meetings if (outcome := one.outcome) is not None]
     plain = [dataclasses.replace(one, style=()) for one in contests]
     said = _judge_facts([pair for pair, _, _ in pairs], judgements, judge)
+    # Models that no chain of contests connects are an error here, before single pairs are looked at.
+    ratings = bootstrap_ratings(plain, seed=seed, rounds=rounds)
     first, *others = answers.models
+    met = {one.models for one in meetings if one.outcome is not None}
+    apart = tuple(
+        f"{first} and {other} were never compared with each other: only the ratings say how they stand."
+        for other in others
+        if (first, other) not in met
+    )
     name = OWN_FEEDBACK if judge is None else judge.name
     return ModelsComparison(
         models=answers.models,
         identities=("",) * len(answers.models),
         tasks=(TASK,),
-        pairs=judged_together([_compared(answers, meetings, first, other, name) for other in others]),
-        ratings=bootstrap_ratings(plain, seed=seed, rounds=rounds),
+        pairs=judged_together(
+            [_compared(answers, meetings, first, other, name) for other in others if (first, other) in met]
+        ),
+        ratings=ratings,
         style_ratings=bootstrap_ratings(contests, style=FEATURES, seed=seed, rounds=rounds),
         settings={TASK: {"judge": name}},
         judge=said[0],
-        notes=said[1],
+        notes=(*said[1], *apart),
     )
 
 
@@ -173,8 +183,6 @@ def _contest(meeting: _Meeting, outcome: float) -> Contest:
 
 def _compared(answers: Answers, meetings: Sequence[_Meeting], first: str, other: str, judge: str) -> PairComparison:
     met = [one for one in meetings if one.models == (first, other)]
-    if not met:
-        raise DataError(f"{first} and {other} never answered the same prompt", mend="Compare each with one that did.")
     before, after = (_measurement(answers, met, side, judge) for side in (0, 1))
     found = compare_measurements(before, after)
     unread = [one for one in met if one.outcome is None]
