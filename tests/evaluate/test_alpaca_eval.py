@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,12 +131,34 @@ def test_the_same_answer_is_a_tie(baseline: str) -> None:
         alpaca_eval(baseline, script(prefers(1.0))), subject(lambda request: by_prompt[request.messages[-1].content])
     )
     assert found.estimates["win_rate"].mean == 0.5
+    assert "length_slope" not in found.estimates, "of equal lengths nothing is known"
 
 
 def test_any_judge_of_pairs_can_compare(baseline: str) -> None:
     task = compared_with_baseline(baseline, CONTROLS["longest"].compare, ask=generate(max_tokens=8))
     assert measure(task, subject(ours)).estimates["win_rate"].mean == 0.0
     assert measure(task, subject(lambda request: "long " * 50)).estimates["win_rate"].mean == 1.0
+
+
+def test_a_judge_of_length_is_exposed_by_its_slope(baseline: str) -> None:
+    generator = random.Random(0)
+    lengths = {row["instruction"]: generator.randrange(1, 120) for row in BASELINE}
+
+    def by_length(request: Request) -> Reply:
+        text = request.messages[-1].content
+        first, second = (len(text.partition(f"<answer {side}>\n")[2].partition("\n</answer")[0]) for side in "AB")
+        p = 0.5 + (first - second) / 400
+        return Reply("", probabilities=(p, 1 - p), mass=1.0)
+
+    says = subject(lambda request: "x" * lengths[request.messages[-1].content])
+    task = alpaca_eval(baseline, script(by_length))
+    scored = task.score(task.ask(says, task.items))
+    longer = [-(row["shorter_by"] or 0.0) for row in scored]
+    scale = (sum(one**2 for one in longer) / COUNT) ** 0.5
+    moments = sum(row["length_moment"] or 0.0 for row in scored)
+    assert moments / sum(row["length_square"] or 0.0 for row in scored) == pytest.approx(scale / 400)
+    assert sum(row["length_square"] or 0.0 for row in scored) == pytest.approx(COUNT)
+    assert "length_slope" in {one.name for one in task.axes}
 
 
 def test_difficulties_come_from_other_models(baseline: str, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from accord.evaluate.length_control import (
 )
 from accord.evaluate.soft_logistic import SoftLogistic
 from accord.evaluate.statistics import Floats
-from accord.evaluate.summary import STATISTICS, summarise
+from accord.evaluate.summary import STATISTICS, difference, summarise
 from accord.evaluate.task import axis
 from accord.record.measurement import Item
 
@@ -150,6 +150,24 @@ def test_the_interval_is_that_of_refitting() -> None:
     assert estimate is not None
     assert estimate.low < estimate.mean < estimate.high
     assert 0.1 < estimate.high - estimate.low < 0.35
+
+
+def test_two_models_are_compared_by_refitting_both_on_the_same_instructions() -> None:
+    columns = ("win_rate", "shorter_by", "difficulty")
+
+    def items(quality: float) -> list[Item]:
+        rows = zip(*judgements(150, quality=quality, length=1.0, seed=2), strict=True)
+        return [Item(str(k), dict(zip(columns, map(float, row), strict=True)), str(k)) for k, row in enumerate(rows)]
+
+    lc = axis("lc", statistic="length_controlled", columns=columns)
+    better, same = difference(lc, items(-0.5), items(1.0)), difference(lc, items(0.2), items(0.2))
+    assert better is not None
+    assert same is not None
+    assert better.estimate.low > 0
+    assert better.p_value < 0.01
+    assert same.estimate.mean == 0
+    assert -0.05 < same.estimate.low < 0 < same.estimate.high < 0.05
+    assert same.p_value > 0.9
 
 
 @pytest.mark.parametrize(

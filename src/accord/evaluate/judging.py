@@ -8,6 +8,7 @@ that the user can replace. What the judge says that is neither is *unread*: the 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import msgspec
 from accord.chat.types import Chat, Request
 from accord.errors import ConfigError
 from accord.evaluate.controls import constant_answer, empty_answer
+from accord.evaluate.task import Values
 from accord.feedback.judge.templates import fill, read_choice
 from accord.record import Message
 from accord.record.measurement import Axis
@@ -40,6 +42,15 @@ FIRST_SHOWN = Axis(
     "first_shown",
     higher_is_better=None,
     description="Probability of what the judge is shown first; one half if the place is nothing to it.",
+)
+
+LENGTH_SLOPE = Axis(
+    "length_slope",
+    statistic="ratio",
+    columns=("length_moment", "length_square"),
+    higher_is_better=None,
+    unit="probability",
+    description="Change in the judge's preference for a standard deviation more of length than the baseline's.",
 )
 
 UNREAD = Axis(
@@ -163,6 +174,27 @@ def rated(judge: Chat, prompt: RubricPrompt, values: Sequence[Mapping[str, str]]
     """
     replies = judge([Request(_messages(prompt, one), max_tokens=LONGEST) for one in values])
     return [prompt.read(reply.text) for reply in replies]
+
+
+def with_length_slope(rows: Sequence[Values], longer: Sequence[float], preference: str) -> list[Values]:
+    """The rows with the columns of `LENGTH_SLOPE`, the slope of a line through no difference and no preference.
+
+    Args:
+        rows: an item's numbers each.
+        longer: by how many characters an answer is longer than the one that it is compared with.
+        preference: the column with the preference for it, from 0 to 1.
+    """
+    preferences = [row.get(preference) for row in rows]
+    squares = [difference**2 for difference, p in zip(longer, preferences, strict=True) if p is not None]
+    scale = math.sqrt(sum(squares) / len(squares)) if squares else 0.0
+    if scale == 0:
+        return list(rows)
+    return [
+        row
+        if p is None
+        else {**row, "length_moment": difference / scale * (p - 0.5), "length_square": (difference / scale) ** 2}
+        for row, difference, p in zip(rows, longer, preferences, strict=True)
+    ]
 
 
 def judge_settings(judge: Chat, prompts: Any) -> dict[str, Any]:

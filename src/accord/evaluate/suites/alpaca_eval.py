@@ -22,7 +22,15 @@ from msgspec.structs import replace
 from accord.chat.types import Chat, Request
 from accord.errors import ConfigError
 from accord.evaluate.ask import generate
-from accord.evaluate.judging import CONSISTENT, DEGENERATE, FIRST_SHOWN, LONGEST, UNREAD
+from accord.evaluate.judging import (
+    CONSISTENT,
+    DEGENERATE,
+    FIRST_SHOWN,
+    LENGTH_SLOPE,
+    LONGEST,
+    UNREAD,
+    with_length_slope,
+)
 from accord.evaluate.suites.alpaca_eval_files import (
     DIFFERENCE,
     PREFERENCE,
@@ -130,7 +138,8 @@ def compared_with_baseline(
         pairs = [Pair(replace(item, responses=(*item.responses, Response(item.answer))), 0, 1) for item in items]
         judged = compare(pairs)
         known = [_known(item, difficulty, controls) for item in items]
-        return [{**_values(pair, one), **more} for pair, one, more in zip(pairs, judged, known, strict=True)]
+        rows = [{**_values(pair, one), **more} for pair, one, more in zip(pairs, judged, known, strict=True)]
+        return with_length_slope(rows, [-(row[DIFFERENCE] or 0.0) for row in rows], PREFERENCE)
 
     columns = [name for place in range(len(controls)) for name in _gamed_columns(place)]
     return Task(
@@ -149,6 +158,7 @@ def compared_with_baseline(
             axis("length", higher_is_better=None, unit="characters", description="Length of an answer."),
             CONSISTENT,
             FIRST_SHOWN,
+            LENGTH_SLOPE,
             UNREAD,
         ),
         slices=("dataset",),

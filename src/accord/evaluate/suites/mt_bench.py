@@ -24,7 +24,16 @@ from msgspec.structs import replace
 
 from accord.chat.types import Chat, Request
 from accord.errors import DataError
-from accord.evaluate.judging import CONSISTENT, DEGENERATE, FIRST_SHOWN, LONGEST, UNREAD, judge_settings
+from accord.evaluate.judging import (
+    CONSISTENT,
+    DEGENERATE,
+    FIRST_SHOWN,
+    LENGTH_SLOPE,
+    LONGEST,
+    UNREAD,
+    judge_settings,
+    with_length_slope,
+)
 from accord.evaluate.subject import Subject
 from accord.evaluate.suites.mt_bench_files import (
     WITH_REFERENCE,
@@ -115,7 +124,8 @@ def mt_bench_pairs(
                 shown = _shown(item, {"answer_a": first, "answer_b": second})
                 requests.append(Request(_prompt(known, "pair", item).messages(shown), max_tokens=LONGEST))
         said = [verdict(reply.text) for reply in judge(requests)]
-        return [_compared(*said[2 * place : 2 * place + 2]) for place in range(len(items))]
+        rows = [_compared(*said[2 * place : 2 * place + 2]) for place in range(len(items))]
+        return with_length_slope(rows, [_longer(item, theirs) for item in items], "win_rate")
 
     axes = (
         axis("win_rate", description="Share of the turns won against the baseline in both orders, a tie for half."),
@@ -123,6 +133,7 @@ def mt_bench_pairs(
         axis("lost", higher_is_better=False, description="Share of the turns lost in both orders."),
         CONSISTENT,
         FIRST_SHOWN,
+        LENGTH_SLOPE,
         UNREAD,
     )
     settings = {**_settings(judge, known, max_tokens, seed), "baseline": _digest(theirs)}
@@ -243,6 +254,12 @@ def _answers(item: Group) -> tuple[str, ...]:
     """The model's answers, turn by turn."""
     before = tuple(message.content for message in item.messages() if message.role == "assistant")
     return (*before, item.responses[0].text)
+
+
+def _longer(item: Group, theirs: Mapping[str, Sequence[str]]) -> float:
+    """By how many characters the model's answer to an item's turn is longer than the baseline's."""
+    other = theirs[item.meta["question"]][item.meta["turn"] - 1]
+    return float(len(item.responses[0].text) - len(other))
 
 
 def _prompt(prompts: Mapping[str, JudgePrompt], kind: str, item: Group) -> JudgePrompt:
