@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.optimize import minimize
 
 from accord.errors import ConfigError, DataError
 from accord.evaluate.contests import Contest
@@ -79,6 +81,37 @@ def test_choix_finds_the_same(seed: int) -> None:
     theirs = choix.opt_pairwise(5, data, alpha=0.0, method="Newton-CG", tol=1e-10)
     ours = bradley_terry(contests_of(wins.tolist()), prior=0)
     np.testing.assert_allclose([ours.models[str(i)] for i in range(5)], theirs - theirs.mean(), atol=1e-6)
+
+
+def test_the_arenas_formula_gives_the_same_ratings() -> None:
+    """Chatbot Arena: maximise sum w [o log p + (1 - o) log(1 - p)], p = sigma(ln 10 (r_a - r_b)); 400 r + 1000."""
+    contests = drawn(5, models=4, prompts=40)
+    names = [f"m{number}" for number in range(4)]
+    first = np.asarray([names.index(one.first) for one in contests])
+    second = np.asarray([names.index(one.second) for one in contests])
+    outcome = np.asarray([one.outcome for one in contests])
+
+    def loss(r: np.ndarray) -> float:
+        logit = math.log(10) * (r[first] - r[second])
+        return float(np.sum(np.logaddexp(0, logit) - outcome * logit))
+
+    found = minimize(loss, np.zeros(4), method="L-BFGS-B", options={"gtol": 1e-9, "ftol": 1e-15})
+    theirs = 400 * (found.x - found.x.mean()) + 1000
+    ours = bradley_terry(contests, prior=0).models
+    np.testing.assert_allclose([1000 + SCALE * ours[name] for name in names], theirs, atol=0.01)
+
+
+def test_the_sandwich_of_two_models_by_hand() -> None:
+    """20 wins in 30 and one imagined contest: H = w p (1 - p), G the sum of the squared scores of the prompts."""
+    contests = [Contest("a", "b", float(number < 20), number) for number in range(30)]
+    rated = sandwich_ratings(contests)
+    p = 20.5 / 31
+    squares = 20 * (1 - p) ** 2 + 10 * p**2 + (0.5 * (1 - p)) ** 2 + (0.5 * p) ** 2
+    error = math.sqrt(30 / 29 * squares) / (31 * p * (1 - p))
+    half = stats.t.ppf(0.975, 29) * error * SCALE / 2  # each of the two lies half the difference from the middle
+    best = rated.of("a").rating
+    assert best.mean == pytest.approx(1000 + SCALE * math.log(20.5 / 10.5) / 2, abs=1e-6)
+    assert best.high - best.mean == pytest.approx(half, rel=1e-6)
 
 
 def test_a_prior_is_that_many_imagined_contests() -> None:

@@ -207,10 +207,11 @@ class _Design:
             (np.concatenate([won, lost]), (np.concatenate([row, len(rows) + row]), np.concatenate([cluster, against]))),
             shape=(2 * len(rows), clusters + 2 * len(met)),
         )
+        counts = np.flatnonzero(shares.sum(axis=1) > 0)  # a contest that was won outright has no other side
         return cls(
-            np.concatenate([rows, rows]),
-            np.repeat([1.0, 0.0], len(rows)),
-            shares,
+            np.concatenate([rows, rows])[counts],
+            np.repeat([1.0, 0.0], len(rows))[counts],
+            shares[counts],
             np.concatenate([np.ones(clusters), np.full(2 * len(met), prior / 2)]),
             np.concatenate([np.zeros(models), np.full(features, STYLE_RIDGE)]),
         )
