@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from accord.errors import ConfigError
 from accord.feedback.reward import Row
 from accord.policy.load import load_policy
+from accord.recipes.episodic import named_environment
 from accord.recipes.online import train_online
 from accord.recipes.train import train
 from accord.record import Group, write_groups
@@ -226,3 +227,9 @@ def test_a_turn_may_be_a_plain_tuple(worlds: None, tiny: Path, tmp_path: Path) -
     config = settings(tiny, tmp_path / "run", environment="online_worlds:tuples", steps=1)
     train_online(config, [], groups=PROMPTS)
     assert of_steps(tmp_path / "run")[0]["reward/return"] == 1.0
+
+
+def test_the_environment_of_the_documentation() -> None:
+    world = named_environment("accord.rollout.text_environment:text_generation")(Group("Keep it simple."))
+    assert world.reset("Keep it simple.") == "Keep it simple."
+    assert world.step("a simple one").reward == -0.5
