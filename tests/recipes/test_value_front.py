@@ -63,9 +63,10 @@ def test_the_golden_front() -> None:
     assert front.within("kind", {"right": 0.95}) is None
 
 
-def test_the_reference_is_the_lowest_of_each_unless_it_is_given() -> None:
+def test_the_reference_is_below_the_lowest_of_each_unless_it_is_given() -> None:
     points = [standing(name, means) for name, means in POINTS.items()]
-    assert front_of(["x", "y"], points).reference == pytest.approx((0.3, 0.2))
+    assert front_of(["x", "y"], points).reference == pytest.approx((0.3 - 0.06, 0.2 - 0.07))
+    assert front_of(["x", "y"], points, {"y": 0.0}).reference == pytest.approx((0.24, 0.0))
     with pytest.raises(ConfigError, match="no value is called 'z'"):
         front_of(["x", "y"], points, {"z": 0.0})
 

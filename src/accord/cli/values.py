@@ -91,8 +91,8 @@ def front(
         reward: what gives each value, two or more.
         out: the Markdown page; the drawing (SVG) and the scores (JSON) go beside it.
         soups: average the models' weights with all shares that are multiples of 1 over this; 0 makes no soups.
-        reference: the point from which the dominated volume is measured, e.g. helpful=0 brief=-20; default the lowest
-            mean of any model.
+        reference: the point from which the dominated volume is measured, e.g. helpful=0 brief=-20; default a tenth of
+            the models' span below the lowest mean of any.
         floors: what values must reach, e.g. harmless=0.9: the best model on each other value is then named.
         n: answers a prompt.
         temperature: divides the logits; 0 takes the most likely token.

@@ -38,7 +38,13 @@ from accord.rollout import rollout
 from accord.train.progress import Display
 
 RESAMPLES = 300
+"""How often prompts are drawn anew for the interval of a volume."""
+
+BELOW = 0.1
+"""How far the reference point lies below the lowest means, as a share of their span."""
+
 LEAST = 1e-6
+"""What the rules that have no answer at 0 take in its place."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +83,7 @@ class Front:
     Attributes:
         values: their names.
         points: the models.
-        reference: the reference point; default the lowest mean of any model on each value.
+        reference: the reference point.
     """
 
     values: tuple[str, ...]
@@ -145,6 +151,15 @@ class Front:
 def front_of(values: Sequence[str], points: Sequence[Standing], reference: Mapping[str, float] | None = None) -> Front:
     """The front of measured models.
 
+    Without one that is given, the reference point lies a tenth of the models' span below the lowest mean of any on each
+    value: at the lowest itself, a model that is best on one value and last on another would dominate nothing
+    (Ishibuchi et al. 2018, "How to specify a reference point in hypervolume calculation").
+
+    Args:
+        values: their names.
+        points: the models, on the same prompts.
+        reference: the reference point, where it is given, by value.
+
     Raises:
         ConfigError: a reference of a value that is not measured.
     """
@@ -154,8 +169,9 @@ def front_of(values: Sequence[str], points: Sequence[Standing], reference: Mappi
             raise ConfigError(
                 f"no value is called {name!r}", where="--reference", mend=f"There are {', '.join(values)}."
             )
-    lowest = np.stack([point.means for point in points]).min(0)
-    chosen = tuple(float(given.get(name, low)) for name, low in zip(values, lowest, strict=True))
+    means = np.stack([point.means for point in points])
+    below = means.min(0) - BELOW * (means.max(0) - means.min(0))
+    chosen = tuple(float(given.get(name, low)) for name, low in zip(values, below, strict=True))
     return Front(tuple(values), tuple(points), chosen)
 
 
@@ -230,7 +246,7 @@ def measure_front(
         groups: prompts.
         rewards: what gives each value, at least two.
         parts: shares of soups are multiples of 1 over this; 0 cooks none.
-        reference: the reference point by value; default the lowest mean of any model.
+        reference: the reference point by value; default as `front_of` takes it.
         n: answers a prompt.
         sampling: how to draw; every model draws with the same seed.
         load: how a model is loaded.

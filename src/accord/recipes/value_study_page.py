@@ -141,8 +141,8 @@ def _front(outcomes: Sequence[Outcome], front: Front, drawing: str) -> list[str]
         ]
         for name, kinds in sets.items()
     ]
-    reference = ", ".join(f"{name} {low:.2f}" for name, low in zip(front.values, front.reference, strict=True))
-    best = ", ".join(f"{name} {high:.2f}" for name, high in zip(front.values, front.best.tolist(), strict=True))
+    reference = ", ".join(f"{name} {_signed(low)}" for name, low in zip(front.values, front.reference, strict=True))
+    best = ", ".join(f"{name} {_signed(high)}" for name, high in zip(front.values, front.best.tolist(), strict=True))
     shown = [
         [point.name, *(interval(one, ".2f") for one in point.estimates()), "yes" if member else ""]
         for point, member in zip(front.points, front.on_front(), strict=True)
@@ -159,32 +159,35 @@ def _front(outcomes: Sequence[Outcome], front: Front, drawing: str) -> list[str]
         ),
         f"![every model by each pair of values]({drawing})",
         _wrapped(
-            f"The volume is a share of the box between the reference point, the lowest mean of any model on each value "
-            f"({reference}), and the best ({best})."
+            f"The volume is a share of the box between the reference point ({reference}), a tenth of the span below "
+            f"the lowest mean of any model on each value, and the best ({best})."
         ),
         markdown_table(["dominated volume", "share of the box", "more than the single policies", "by seed"], volumes),
         _wrapped(
             "A soup beside the policy that was trained on rewards of the same shares, by the sum of the values with "
-            "those shares, each from 0 at the reference to 1 at the best:"
+            "those shares, each from 0 at the reference to 1 at the best. *Line* is the mean of what the single policies "
+            "come to, as if values and not weights were averaged: a soup on it is worth its shares, one above it more."
         ),
-        markdown_table(["shares", "soup", "trained", "soup less trained"], _beside_trained(front, scale.mixes)),
+        markdown_table(
+            ["shares", "line", "soup", "trained", "soup less line", "soup less trained"],
+            _beside_trained(front, scale.mixes),
+        ),
         _table_of(["model", *front.values, "on the front"], shown),
     ]
 
 
 def _beside_trained(front: Front, mixes: Sequence[Sequence[float]]) -> list[list[str]]:
-    found = {(point.kind, named(point.shares)): point for point in front.points if point.kind != START}
+    found = {(point.kind, named(point.shares)): np.asarray(point.scores) for point in front.points}
+    singles = [found[SINGLE, name] for name in FRONT_VALUES]
     span = np.maximum(front.best - front.reference, 1e-12)
     lines = []
     for shares in mixes:
-        soup, trained = (
-            (np.asarray(found[kind, named(shares)].scores) - front.reference) / span @ np.asarray(shares)
-            for kind in (SOUP, MIXED)
-        )
-        cells = mean_estimate(soup), mean_estimate(trained)
-        lines.append(
-            [named(shares), *(interval(one) for one in cells), interval(paired_difference(trained, soup), "+.3f")]
-        )
+        straight = np.tensordot(np.asarray(shares), np.stack(singles), 1)
+        each = (straight, found[SOUP, named(shares)], found[MIXED, named(shares)])
+        line, soup, trained = ((one - front.reference) / span @ np.asarray(shares) for one in each)
+        beside = paired_difference(line, soup), paired_difference(trained, soup)
+        cells = [interval(mean_estimate(one)) for one in (line, soup, trained)]
+        lines.append([named(shares), *cells, *(interval(one, "+.3f") for one in beside)])
     return lines
 
 
@@ -233,6 +236,10 @@ def _wrapped(text: str) -> str:
 
 def _beside(estimate: Estimate | None) -> str:
     return "" if estimate is None else interval(estimate, "+.3f")
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
 
 
 def _p(value: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -72,7 +73,7 @@ def hypervolume(points: Tensor, reference: Tensor) -> float:
     if points.ndim != 2 or reference.shape != points.shape[1:]:
         raise ValueError(f"points {tuple(points.shape)} and a reference {tuple(reference.shape)} have no volume")
     above = points.double() - reference.double()
-    return _dominated(above[(above > 0).all(-1)])
+    return _dominated(above[(above > 0).all(-1)].tolist())
 
 
 def within_floors(points: Tensor, score: int, floors: Tensor) -> int | None:
@@ -99,18 +100,29 @@ def within_floors(points: Tensor, score: int, floors: Tensor) -> int | None:
     return int(points[:, score].masked_fill(~fits, -torch.inf).argmax())
 
 
-def _dominated(points: Tensor) -> float:
-    """Volume that points above 0, `[N,K]`, dominate above 0."""
-    if not len(points):
+def _dominated(points: Sequence[Sequence[float]]) -> float:
+    """Volume that points above 0 dominate above 0."""
+    if not points:
         return 0.0
-    if points.shape[1] == 1:
-        return float(points.max())
-    points = points[pareto_front(points)]
-    points = points[points[:, -1].argsort(descending=True)]
-    heights = [*points[:, -1].tolist(), 0.0]
-    # Between two heights the slice is that of the points that reach the upper one.
+    if len(points[0]) == 1:
+        return max(point[0] for point in points)
+    if len(points[0]) == 2:
+        return _strips(points)
+    ordered = sorted(points, key=lambda point: -point[-1])
+    heights = [*(point[-1] for point in ordered), 0.0]
     volume = 0.0
+    # Between two heights the slice is that of the points that reach the upper one.
     for place, (upper, lower) in enumerate(pairwise(heights)):
         if upper > lower:
-            volume += (upper - lower) * _dominated(points[: place + 1, :-1])
+            volume += (upper - lower) * _dominated([point[:-1] for point in ordered[: place + 1]])
     return volume
+
+
+def _strips(points: Sequence[Sequence[float]]) -> float:
+    """Area that points above 0 dominate: from the largest first score on, each adds what its second exceeds."""
+    area, height = 0.0, 0.0
+    for first, second in sorted(points, key=lambda point: (-point[0], -point[1])):
+        if second > height:
+            area += first * (second - height)
+            height = second
+    return area
