@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accord.cli.parameters import OneOrMore, Several, Switch
 from accord.cli.terminal import console
@@ -12,7 +13,9 @@ from accord.errors import ConfigError
 from accord.train.config import ChatMode, Dtype
 
 if TYPE_CHECKING:
+    from accord.chat.types import Progress
     from accord.evaluate.gate import Conditions
+    from accord.feedback.judge.pair import PairJudge
     from accord.recipes.compare import Source
 
 
@@ -86,7 +89,6 @@ def compare(
     """
     from accord.chat.spec import Opening
     from accord.recipes.compare import compare_sources, page_of, read_sources
-    from accord.recipes.judging import open_judge
     from accord.report.compared import print_comparison, write_comparison
 
     conditions = _conditions(require, guard, gate)
@@ -94,13 +96,12 @@ def compare(
     screen = console()
     if plan is not None:
         return _plan(sources, plan, power, primary)
-    opening = Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env)
-    with open_judge(
+    with _judge(
         judge,
         template=template,
         principles=principles,
         temperature=temperature,
-        opening=opening,
+        opening=Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env),
         cache=None if cache is None else Path(cache),
         prices=(price_in, price_out),
         console=screen,
@@ -112,6 +113,15 @@ def compare(
     print_comparison(compared, screen)
     screen.print(f"page: {files.html}", soft_wrap=True)
     return 0 if compared.gate is None or compared.gate.accept else 1
+
+
+def _judge(spec: str | None, **settings: Any) -> AbstractContextManager[tuple[PairJudge | None, Progress | None]]:
+    """Whoever compares; torch is loaded for a judge only."""
+    if spec is None:
+        return nullcontext((None, None))
+    from accord.recipes.judging import open_judge
+
+    return open_judge(spec, **settings)
 
 
 def _plan(sources: Sequence[Source], effect: float, power: float, primary: Sequence[str]) -> int:

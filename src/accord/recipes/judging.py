@@ -21,7 +21,7 @@ from accord.recipes.judge import cost_of
 
 @contextmanager
 def open_judge(
-    spec: str | None,
+    spec: str,
     *,
     template: str,
     principles: str | None,
@@ -30,16 +30,13 @@ def open_judge(
     cache: Path | None,
     prices: tuple[float | None, float | None],
     console: Console,
-) -> Iterator[tuple[PairJudge | None, Progress | None]]:
-    """The judge of pairs that a command line names, and what tells its progress; neither where none is named.
+) -> Iterator[tuple[PairJudge, Progress]]:
+    """The judge of pairs that a command line names, and what tells its progress.
 
     Raises:
         ConfigError: it cannot be read, found or used as it is written.
         ModelError: a model cannot be loaded.
     """
-    if spec is None:
-        yield None, None
-        return
     standards = () if principles is None else read_principles(principles)
     judge, asked = parse_judge(
         spec, template=template, principles=standards, temperature=temperature, opening=opening, cache=cache
