@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 from rich.console import Console
 
+from accord.evaluate.statistics import UNBOUNDED
 from accord.record import Comparison, Estimate
 from accord.record.compared import (
     AxisStandings,
@@ -28,6 +29,7 @@ from accord.record.compared import (
 from accord.record.ratings import Rating, Ratings
 from accord.report.compared import print_comparison, write_comparison
 from accord.report.compared_verdict import pair_headline
+from accord.report.compared_view import view_comparison
 
 HOSTILE = '<script>alert(1)</script>"><img src=x onerror=alert(1)> \u202egnp.exe \x1b[2J [bold]b[/] {{ 7 * 7 }}'
 
@@ -214,3 +216,26 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 def test_every_verdict_has_a_page(tmp_path: Path, verdict: Outcome) -> None:
     files = write_comparison(compared(pair("a", verdict, HELPFUL), pair("b", "better", HELPFUL)), tmp_path)
     assert "3 models compared" in files.html.read_text()
+
+
+def test_ratings_alone_make_a_page(tmp_path: Path) -> None:
+    """No model met the first, and one prompt gives no interval."""
+    found = compared(pair("new", "better", HELPFUL))
+    assert found.ratings is not None
+    open_ended = tuple(
+        replace(one, rating=Estimate(one.rating.mean, -UNBOUNDED, UNBOUNDED, 1)) for one in found.ratings.models
+    )
+    alone = replace(
+        found, pairs=(), gate=None, standings=(), ratings=replace(found.ratings, models=open_ended), style_ratings=None
+    )
+    text = write_comparison(alone, tmp_path).html.read_text()
+    assert "no interval from one prompt" in text
+    assert "The gate" not in text
+    stream = io.StringIO()
+    print_comparison(alone, Console(file=stream, width=100))
+    assert "1,000" in stream.getvalue()
+
+
+def test_two_models_of_one_name_are_told_apart() -> None:
+    shown = view_comparison(compared(pair("base", "better", HELPFUL)))
+    assert shown.pairs[0].columns == ("base (first)", "base (second)")
