@@ -7,12 +7,14 @@ import random
 from io import StringIO
 from math import exp
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from rich.console import Console
 
 from accord.cli.app import main
 from accord.errors import ConfigError, DataError
+from accord.evaluate.statistics import UNBOUNDED
 from accord.feedback.spec import parse_one
 from accord.recipes.value_fit import EQUAL, LEARNED, fit_values
 from accord.recipes.value_table import render
@@ -89,7 +91,16 @@ def test_shares_are_parts_of_one() -> None:
     assert all(value.weight.low < 0.5 < value.weight.high for value in fitted.learned.values)
 
 
-def test_few_choices_of_a_group_are_no_weights(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", ["free", "positive"])
+def test_a_value_that_never_differs_has_an_unknown_weight(kind: Literal["free", "positive"]) -> None:
+    fitted = fit_values(chosen({"all": (1.0, 0.5)}, prompts=60), [*REWARDS, "unfinished"], kind=kind, resamples=20)
+    for estimate in (fitted.learned.values[2].weight, fitted.bootstrap["unfinished"]):
+        assert (estimate.mean, estimate.low, estimate.high) == (0.0, -UNBOUNDED, UNBOUNDED)
+    assert "unfinished is the same" in fitted.learned.doubts[0]
+    assert "0 (unknown)" in text_of(*render(fitted))
+
+
+def test_few_choices_of_a_group_are_no_weights() -> None:
     groups = chosen({"many": (1.0, 0.5)}, prompts=60) + chosen({"few": (1.0, 0.5)}, prompts=5, seed=1)
     fitted = fit_values(groups, REWARDS, resamples=20)
     assert fitted.annotators["few"].own is None

@@ -19,6 +19,7 @@ from accord.evaluate.choices import (
     fit_weights,
     percentile_estimates,
     shares_of,
+    unknown,
     weight_estimates,
 )
 from accord.evaluate.identifiable import doubts
@@ -166,7 +167,10 @@ def _weighed(
     draws = bootstrap_weights(choices, resamples=resamples, seed=seed, sign=sign, ridge=ridge)
     if kind == "shares":
         fitted, draws = shares_of(fitted), shares_of(draws)
-    bootstrap = percentile_estimates(fitted, draws, len(choices))
+    bootstrap = [
+        one if scale > 0 else unknown(one.mean, one.n)
+        for one, scale in zip(percentile_estimates(fitted, draws, len(choices)), choices.scales, strict=True)
+    ]
     return (weight_estimates(choices, fitted, ridge=ridge) if kind == "free" else bootstrap), bootstrap
 
 

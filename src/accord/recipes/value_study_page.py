@@ -14,7 +14,7 @@ from accord.evaluate.statistics import mean_estimate, paired_difference
 from accord.recipes.value_front import Front, Standing, front_of
 from accord.recipes.value_front_page import draw, interval, markdown_table
 from accord.recipes.value_study_choices import PEOPLE
-from accord.recipes.value_study_front import FRONT_VALUES, METHOD, MIXED, SINGLE, SOUP, START, named
+from accord.recipes.value_study_front import FRONT_VALUES, METHOD, MIXED, SINGLE, SOUP, named
 from accord.recipes.value_study_guided import UNGUIDED, WHO
 from accord.record import Estimate
 from accord.world.annotators import VALUES
@@ -165,8 +165,8 @@ def _front(outcomes: Sequence[Outcome], front: Front, drawing: str) -> list[str]
         markdown_table(["dominated volume", "share of the box", "more than the single policies", "by seed"], volumes),
         _wrapped(
             "A soup beside the policy that was trained on rewards of the same shares, by the sum of the values with "
-            "those shares, each from 0 at the reference to 1 at the best. *Line* is the mean of what the single policies "
-            "come to, as if values and not weights were averaged: a soup on it is worth its shares, one above it more."
+            "those shares, each from 0 at the reference to 1 at the best. *Line* is the mean of what the single "
+            "policies come to, as if values and not weights were averaged."
         ),
         markdown_table(
             ["shares", "line", "soup", "trained", "soup less line", "soup less trained"],
