@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -82,6 +83,12 @@ def test_a_directory_holds_the_data_of_several_suites(data: Path, monkeypatch: p
 def test_what_is_wrong_is_said(data: Path, spec: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         build_task(spec, data=str(data))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="the extra lm-eval is installed")
+def test_an_extra_that_is_missing_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"Install it: pip install 'accord\[lm-eval\]'"):
+        build_task("lm_eval:task=hellaswag")
 
 
 def test_a_path_that_does_not_exist_is_named(data: Path) -> None:

@@ -29,6 +29,9 @@ from accord.record import Group, Message, Response
 RESULTS = "results"
 """Entry of an answered item's `meta`: what came back for each of its document's requests."""
 
+_RANKERS = (constant(), random(), longest())
+_TALKERS = (constant_answer(), empty_answer(), echo())
+
 LONGEST = 256
 """Tokens of an answer where a task names no limit."""
 
