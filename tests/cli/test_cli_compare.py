@@ -109,6 +109,25 @@ def test_a_plan(tmp_path: Path, old: str, capsys: pytest.CaptureFixture[str]) ->
     assert not (tmp_path / "compare.html").exists()
 
 
+def test_a_plan_for_a_statistic_that_is_no_mean(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half the difference takes four times the items."""
+    draws = np.random.default_rng(0).random(100).tolist()
+    paths = []
+    for name, scale in (("old", 1.0), ("new", 1.4)):
+        items = tuple(
+            Item(str(place), {"x": scale * one, "y": 1.0 + one}, str(place)) for place, one in enumerate(draws)
+        )
+        axes = (Axis("rate", "ratio", ("x", "y")),)
+        path = measurement_path(tmp_path / name, "town")
+        write_measurement(path, Measurement("town", name, name, axes, {}, items))
+        paths.append(str(tmp_path / name))
+    needed = []
+    for effect in ("0.02", "0.01"):
+        assert main(["compare", *paths, "--plan", effect]) == 0
+        needed.append(int(capsys.readouterr().out.split("needed: ")[1].split()[0].replace(",", "")))
+    assert needed[1] == pytest.approx(4 * needed[0], abs=4)
+
+
 def test_answers_are_compared_by_a_judge_and_rated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = [
         answers(tmp_path / f"{name}.jsonl", text, n=n)

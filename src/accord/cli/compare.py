@@ -95,7 +95,7 @@ def compare(
     sources = read_sources(models, names=names, columns=columns, split=split, limit=limit)
     screen = console()
     if plan is not None:
-        return _plan(sources, plan, power, primary)
+        return _plan(sources, plan, power=power, primary=primary, despite=despite)
     with _judge(
         judge,
         template=template,
@@ -124,10 +124,12 @@ def _judge(spec: str | None, **settings: Any) -> AbstractContextManager[tuple[Pa
     return open_judge(spec, **settings)
 
 
-def _plan(sources: Sequence[Source], effect: float, power: float, primary: Sequence[str]) -> int:
+def _plan(
+    sources: Sequence[Source], effect: float, *, power: float, primary: Sequence[str], despite: Sequence[str]
+) -> int:
     from accord.recipes.compare import plan, plan_lines
 
-    for line in plan_lines(plan(sources, effect, power=power, primary=primary)):
+    for line in plan_lines(plan(sources, effect, power=power, primary=primary, despite=despite)):
         console().print(line, soft_wrap=True)
     return 0
 

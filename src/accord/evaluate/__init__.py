@@ -1,6 +1,7 @@
 """Measuring models: tasks, their subjects, estimates with intervals, paired comparisons. No torch at import."""
 
 from accord.evaluate.ask import choose, generate, loglikelihood, reward, reward_or_likelihood
+from accord.evaluate.comparing import compare_measurements, compare_models
 from accord.evaluate.measure import measure
 from accord.evaluate.statistics import (
     compare,
@@ -21,6 +22,8 @@ __all__ = [
     "axis",
     "choose",
     "compare",
+    "compare_measurements",
+    "compare_models",
     "each",
     "generate",
     "holm",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,21 @@ from msgspec.structs import replace
 
 from accord.chat.types import Progress
 from accord.data import read
-from accord.errors import ConfigError
+from accord.errors import ConfigError, DataError
 from accord.evaluate.comparing import compare_models
 from accord.evaluate.gate import Conditions, gate
 from accord.evaluate.pairing import by_task, pair
-from accord.evaluate.power import items_needed, spread
+from accord.evaluate.power import detectable, items_needed, spread
+from accord.evaluate.summary import MEAN
 from accord.feedback.judge.pair import PairJudge
 from accord.recipes.compare_answers import compare_answers, join_answers
 from accord.record import Group
-from accord.record.compared import ModelsComparison
+from accord.record.compared import Finding, ModelsComparison
 from accord.record.measurement import Measurement
 from accord.record.measurement_files import NAME, measurements_in, read_measurement
+
+SAMPLES = (1, 2, 4, 8)
+"""Answers to a question that a plan is made for."""
 
 
 @dataclass(frozen=True)
@@ -147,9 +152,12 @@ def plan(
     *,
     power: float = 0.8,
     primary: Sequence[str] = (),
-    samples: Sequence[int] = (1, 2, 4, 8),
+    despite: Collection[str] = (),
 ) -> list[Planned]:
     """How many items would show a difference on the primary axes, by the spread that two measurements have.
+
+    Of a mean, by Miller's formula, with what repeated answers would save where the pilot has any; of any other
+    statistic, by the width of its interval, which shrinks with the root of the items.
 
     Raises:
         ConfigError: not two measured models.
@@ -159,26 +167,40 @@ def plan(
         raise ConfigError(
             "is made from the evaluations of two models", where="--plan", mend="Measure both on a few items."
         )
-    found = compare_models({source.name: source.measurements for source in sources}, primary=primary).pairs[0]
+    measured = {source.name: source.measurements for source in sources}
+    found = compare_models(measured, primary=primary, despite=despite).pairs[0]
     before, after = (by_task(source.measurements, source.name) for source in sources)
+    tests = len(found.primary)
     planned = []
     for finding in found.primary:
-        name, task = finding.comparison.axis, finding.task
-        axis = next(one for one in before[task].axes if one.name == name)
-        pilot = spread(axis, *pair(before[task], after[task]).items)
-        items = {
-            count: items_needed(
-                effect,
-                between=pilot.between,
-                within=pilot.within,
-                samples=(count, count),
-                power=power,
-                tests=len(found.primary),
-            )
-            for count in (samples if pilot.repeated else (1,))
-        }
-        planned.append(Planned(task, name, effect, items, pilot.items))
+        items = pair(before[finding.task], after[finding.task], despite=despite).items
+        axis = next(one for one in before[finding.task].axes if one.name == finding.comparison.axis)
+        if axis.statistic == MEAN:
+            pilot = spread(axis, *items)
+            needed = {
+                count: items_needed(
+                    effect,
+                    between=pilot.between,
+                    within=pilot.within,
+                    samples=(count, count),
+                    power=power,
+                    tests=tests,
+                )
+                for count in (SAMPLES if pilot.repeated else SAMPLES[:1])
+            }
+            planned.append(Planned(finding.task, axis.name, effect, needed, pilot.items))
+        else:
+            planned.append(_planned_by_width(finding, effect, power=power, tests=tests))
     return planned
+
+
+def _planned_by_width(finding: Finding, effect: float, *, power: float, tests: int) -> Planned:
+    change = finding.comparison.difference
+    shown = detectable(change, power=power, tests=tests)
+    if shown is None or not effect:
+        raise DataError(f"no number of items can be planned for {finding.comparison.axis!r} from {change.n} items")
+    needed = max(2, math.ceil(change.n * (shown / effect) ** 2))
+    return Planned(finding.task, finding.comparison.axis, effect, {1: needed}, change.n)
 
 
 def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
