@@ -39,6 +39,11 @@ def test_it_scores_a_file_and_says_what_it_found(
     assert "\x1b[2J" not in shown
 
 
+def test_no_example_is_shown_where_none_is_asked_for(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "--data", str(data), "--reward", "repetition", "--examples", "0"]) == 0
+    assert "repetition 0: '" not in capsys.readouterr().out
+
+
 def test_it_lists_the_rewards(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", "--list"]) == 0
     shown = capsys.readouterr().out

@@ -108,7 +108,7 @@ def examples(scored: Scored, *, count: int) -> list[Text]:
             if value is not None
         ]
         ranked = sorted(rows, key=lambda row: row[0])
-        chosen = ranked if len(ranked) <= 2 * count else [*ranked[:count], *ranked[-count:]]
+        chosen = ranked if len(ranked) <= 2 * count else [*ranked[:count], *ranked[len(ranked) - count :]]
         for value, where, text, answer in chosen:
             gold = "" if answer is None else f"; answer {excerpt(str(answer), 40)}"
             lines.append(printable(f"{one.name} {_number(value)}: {excerpt(text, 100)} to {where}{gold}"))
