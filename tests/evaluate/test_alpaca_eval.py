@@ -41,7 +41,9 @@ def subject(say: Callable[[Request], str]) -> Subject:
 
 
 def ours(request: Request) -> str:
-    return f"Mine: {request.messages[-1].content}"
+    """Longer than the baseline for some questions, and shorter for others."""
+    number = int(request.messages[-1].content.removeprefix("Question ").rstrip("?"))
+    return f"Mine: {'as I said ' * (number % 5 + 1)}"
 
 
 def prefers(better: float, place: float = 0.0) -> Callable[[Request], Reply]:
@@ -88,9 +90,7 @@ def test_both_orders_take_a_preference_for_a_place_away(baseline: str) -> None:
     assert found.estimates["first_shown"].mean == pytest.approx(0.7), "half of 0.9 and 0.5: what the place adds is seen"
     assert found.estimates["consistent"].mean == 0
     assert found.estimates["unread"].mean == 0
-    assert found.estimates["length"].mean == pytest.approx(
-        sum(len(f"Mine: Question {k}?") for k in range(COUNT)) / COUNT
-    )
+    assert found.estimates["length"].mean == pytest.approx(sum(6 + 10 * (k % 5 + 1) for k in range(COUNT)) / COUNT)
     assert found.estimates["length_controlled"].mean == pytest.approx(0.7, abs=0.02)
     assert set(found.slices["dataset"]) == {"koala", "vicuna"}
     assert found.controls["empty answer"]["win_rate"].mean == pytest.approx(0.5), "this judge knows our answers alone"
@@ -136,8 +136,16 @@ def test_the_same_answer_is_a_tie(baseline: str) -> None:
 
 def test_any_judge_of_pairs_can_compare(baseline: str) -> None:
     task = compared_with_baseline(baseline, CONTROLS["longest"].compare, ask=generate(max_tokens=8))
-    assert measure(task, subject(ours)).estimates["win_rate"].mean == 0.0
+    assert measure(task, subject(lambda request: "short")).estimates["win_rate"].mean == 0.0
     assert measure(task, subject(lambda request: "long " * 50)).estimates["win_rate"].mean == 1.0
+
+
+def test_without_overlap_of_lengths_there_is_no_controlled_number(baseline: str, tmp_path: Path) -> None:
+    always_long = subject(lambda request: "word " * 400)
+    found = measure(alpaca_eval(baseline, script(prefers(0.7))), always_long)
+    assert "length_controlled" not in found.estimates
+    assert "win_rate" in found.estimates
+    assert "length_controlled" not in found.controls["empty answer"], "nor of an answer that is always shorter"
 
 
 def test_a_judge_of_length_is_exposed_by_its_slope(baseline: str) -> None:
@@ -181,7 +189,7 @@ def test_difficulties_come_from_other_models(baseline: str, tmp_path: Path) -> N
     path.write_bytes(msgspec.json.encode(found))
     mine = read_compared(path)["Question 1?"]
     assert mine.preference == pytest.approx(0.7)
-    assert mine.difference == len(BASELINE[1]["output"]) - len("Mine: Question 1?")
+    assert mine.difference == len(BASELINE[1]["output"]) - len("Mine: as I said as I said ")
     with pytest.raises(DataError, match="cannot be fitted"):
         alpaca_eval(baseline, script(prefers(0.7)), others=str(others / "a.json"))
 

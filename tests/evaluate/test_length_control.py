@@ -19,6 +19,7 @@ from accord.evaluate.length_control import (
     length_controlled,
     length_controlled_win_rate,
     length_fit,
+    lengths_overlap,
 )
 from accord.evaluate.soft_logistic import SoftLogistic
 from accord.evaluate.statistics import Floats
@@ -124,7 +125,18 @@ def test_gamed_baselines_teach_what_length_is_worth() -> None:
     fit = length_fit(preference, difference, gamed=(longer, shorter))
     assert fit.length < -1, "less length, fewer wins: the sign of baseline minus model"
     assert fit.quality < 0, "at equal lengths it would lose"
-    assert length_fit(preference, difference).quality > fit.quality
+    assert not lengths_overlap(difference)
+    assert lengths_overlap(difference, (longer, shorter))
+    with pytest.raises(DataError, match="quality cannot be told from length"):
+        length_fit(preference, difference)
+    with pytest.raises(DataError, match="gamed baselines"):
+        length_controlled_win_rate(preference, difference)
+
+
+def test_a_slice_without_overlap_is_not_controlled_and_stays_finite() -> None:
+    preference, shorter_by = np.tile([1.0, 0.0, 1.0], 10), np.full(30, 66.0) + np.arange(30) % 3
+    rate = length_controlled(np.ones((1, 30)), preference, shorter_by, np.zeros(30))
+    assert rate[0] == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_difficulties_are_found_over_models() -> None:

@@ -12,6 +12,10 @@ an L1 penalty whose strength is chosen by cross-validation over instructions; ju
 baseline that were made longer or shorter on purpose ("gamed") can take part: they have no :math:`\beta_0`, so that
 :math:`\beta_L` is learned from them as well.
 
+Where nearly all answers are longer (or shorter) than the baseline's by more than twice the spread, quality cannot be
+told from length without gamed baselines, and there is no such number: of 40 simulated sets of 100 instructions, 95% of
+the intervals contained the truth at a shift of two spreads, and 75% at three.
+
 Source: Dubois et al. 2024, "Length-controlled AlpacaEval" (arXiv:2404.04475), and what AlpacaEval computes. Deviations:
 the fit goes on until it has converged; and below 200 instructions the penalty is the weakest and not chosen. At 80
 instructions the choice took everything away in up to 17 of 100 simulated sets, the win rate then being one half, and 75
@@ -41,6 +45,9 @@ STRENGTHS = np.logspace(-4, 4, 10)
 
 FEW = 200
 """Instructions below which the weakest penalty is taken."""
+
+INFLATION = 50.0
+"""How many times as large as without lengths the variance of the quality may be before nothing can be told of it."""
 
 
 @dataclass(frozen=True)
@@ -105,10 +112,11 @@ def length_controlled_win_rate(
         gamed: comparisons of gamed baselines on the same instructions.
 
     Raises:
-        DataError: columns of different lengths, none at all, or a value that is not finite or no probability.
+        DataError: columns of different lengths, none at all, a value that is not finite or no probability; or nearly
+            all answers are longer, or shorter, than the baseline's by as much, and there are no gamed baselines.
     """
-    columns = _columns(preference, difference, difficulty, gamed)
-    return float(length_controlled(np.ones((1, len(columns[0]))), *columns)[0])
+    fit = length_fit(preference, difference, difficulty, gamed)
+    return fit.win_rate(np.zeros(len(preference)) if difficulty is None else np.asarray(difficulty, dtype=np.float64))
 
 
 def length_fit(
@@ -120,12 +128,23 @@ def length_fit(
     """The coefficients behind `length_controlled_win_rate`, which has the same arguments."""
     columns = _columns(preference, difference, difficulty, gamed)
     design = _Design.of(columns)
+    if not design.tells_length_apart:
+        mend = "Give comparisons of gamed baselines, longer and shorter ones."
+        raise DataError("quality cannot be told from length: the lengths hardly overlap", mend=mend)
     (fit,) = design.fit(design.strength(), np.ones((1, len(columns[0]))))
     return fit
 
 
+def lengths_overlap(difference: Sequence[float] | Floats, gamed: Sequence[Gamed] = ()) -> bool:
+    """Whether quality can be told from length: see `INFLATION`."""
+    given = np.asarray(difference, dtype=np.float64)
+    return _Design.of(_columns(np.full(len(given), 0.5), given, None, gamed)).tells_length_apart
+
+
 def length_controlled(weights: Floats, *columns: Floats) -> Floats:
     """The length-controlled win rate under each of R weightings of the items; the strength of the penalty is one.
+
+    Of items whose lengths do not overlap (a slice, say, of a whole in which they do) lengths are left out of the fit.
 
     Args:
         weights: of the items `[R,n]`.
@@ -136,6 +155,8 @@ def length_controlled(weights: Floats, *columns: Floats) -> Floats:
         `[R]`, from 0 to 1.
     """
     design, difficulty = _Design.of(columns), columns[2]
+    if not design.tells_length_apart:
+        design = _Design.of([columns[0], np.zeros(len(difficulty)), difficulty])
     fits = design.fit(design.strength(), weights)
     won = expit(
         np.asarray([fit.quality for fit in fits])[:, None]
@@ -215,6 +236,16 @@ class _Design:
             np.concatenate([np.full(len(p), model or share) for p, _, model in sets]),
             np.tile(np.arange(len(preference)), len(sets)),
         )
+
+    @property
+    def tells_length_apart(self) -> bool:
+        """Whether the variance inflation of the quality by the lengths is small enough."""
+        length, own = self.rows.features[:, 0], self.rows.features[:, 2]
+        squares = float(self.weight @ length**2)
+        if squares == 0:
+            return True
+        shared = float(self.weight @ (length * own)) ** 2 / (squares * float(self.weight @ own**2))
+        return shared <= 1 - 1 / INFLATION
 
     def strength(self) -> float:
         """The inverse strength of the penalty with the least loss on rows left out; of few, the largest."""

@@ -4,7 +4,8 @@ A preference is the probability of the judge's letter, a tie one half, and the w
 length-controlled win rate is that of `accord.evaluate.length_control`. The difficulty of instructions, which the
 published table fits jointly over its models, is fitted to the comparisons of other models that the user names; without
 them the number is marked as not comparable. Its interval comes from refitting on resampled instructions: the published
-standard error is that of the fitted probabilities, and says nothing of the fit.
+standard error is that of the fitted probabilities, and says nothing of the fit. The number is absent where nearly all
+answers are longer, or shorter, than the baseline's by as much, and no gamed baselines are given.
 
 Both orders are shown by default; `orders=random` shows one, drawn once an instruction, as published.
 
@@ -31,6 +32,7 @@ from accord.evaluate.judging import (
     UNREAD,
     with_length_slope,
 )
+from accord.evaluate.length_control import lengths_overlap
 from accord.evaluate.suites.alpaca_eval_files import (
     DIFFERENCE,
     PREFERENCE,
@@ -139,7 +141,10 @@ def compared_with_baseline(
         judged = compare(pairs)
         known = [_known(item, difficulty, controls) for item in items]
         rows = [{**_values(pair, one), **more} for pair, one, more in zip(pairs, judged, known, strict=True)]
-        return with_length_slope(rows, [-(row[DIFFERENCE] or 0.0) for row in rows], PREFERENCE)
+        shorter_by = [float(row[DIFFERENCE] or 0.0) for row in rows]
+        if not controls and not lengths_overlap(shorter_by):
+            rows = [{**row, DIFFICULTY: None} for row in rows]
+        return with_length_slope(rows, [-one for one in shorter_by], PREFERENCE)
 
     columns = [name for place in range(len(controls)) for name in _gamed_columns(place)]
     return Task(
