@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import docstring_parser
 import pytest
 
 from accord.errors import ConfigError, DataError
-from accord.evaluate import Task
+from accord.evaluate import Task, measure
 from accord.evaluate.suites.registry import SUITES, suite_function
 from accord.evaluate.suites.sources import located
 from accord.evaluate.suites.spec import build_task
 from accord.feedback.function import options_of
+from accord.testing import scripted_subject
 
 OWN = """
 from accord.evaluate import Task, axis, each, generate
@@ -85,10 +87,24 @@ def test_what_is_wrong_is_said(data: Path, spec: str, said: str) -> None:
         build_task(spec, data=str(data))
 
 
+def test_the_task_of_the_manual_works(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```$", manual, re.DOTALL | re.MULTILINE)
+    (tmp_path / "mine.py").write_text(code, encoding="utf-8")
+    task = build_task(f"{tmp_path}/mine.py:capitals")
+    found = measure(task, scripted_subject(say=lambda request: "Paris."))
+    assert found.estimates["right"].mean == 0.5
+
+
 @pytest.mark.skipif(importlib.util.find_spec("lm_eval") is not None, reason="the extra lm-eval is installed")
 def test_an_extra_that_is_missing_is_named() -> None:
     with pytest.raises(ConfigError, match=r"Install it: pip install 'accord\[lm-eval\]'"):
         build_task("lm_eval:task=hellaswag")
+
+
+def test_a_missing_column_is_named_without_a_flag_that_is_not_there(data: Path) -> None:
+    with pytest.raises(DataError, match=r"task\.json:1: column `subset` is missing; the row has input, \w+\.$"):
+        build_task("rewardbench2", data=str(data / "hhh"))
 
 
 def test_a_path_that_does_not_exist_is_named(data: Path) -> None:

@@ -69,6 +69,7 @@ def evaluate(
         raise ConfigError("required, and not given", where="--model", mend="Name a model, a server or a reward.")
     if not suite:
         raise ConfigError("required, and not given", where="--suite", mend="accord evaluate --list shows the suites.")
+    from accord.chat.cached import CachedChat
     from accord.chat.spec import Opening
     from accord.evaluate.subjects import open_subject
     from accord.recipes.evaluate import evaluate as measured
@@ -88,4 +89,7 @@ def evaluate(
             screen.print(f"measurement: {path}", soft_wrap=True)
 
     measured(tasks, subject, out=out, console=screen, done=show)
+    for who, asked in (("model", subject.chat), ("judge", scorer)):
+        if isinstance(asked, CachedChat) and asked.asked + asked.known:
+            screen.print(f"{who}: {asked.asked:,} asked, {asked.known:,} known", soft_wrap=True)
     return 0

@@ -40,11 +40,13 @@ class Row:
         values: column names to values, as the file has them.
         path: the file, directory or hub id.
         line: line of the file where the record starts; row number where there are no lines.
+        renamed: whether --columns can say where fields stand.
     """
 
     values: dict[str, Any]
     path: str
     line: int
+    renamed: bool = True
 
     @property
     def origin(self) -> Origin:
@@ -58,10 +60,8 @@ class Row:
     def value(self, column: str) -> Any:
         """The value of a column that must be there, of any type."""
         if column not in self.values:
-            raise self.error(
-                f"column `{column}` is missing; the row has {names_of(self.values)}",
-                f"Add it, or name the column that holds it with --columns {column}=NAME.",
-            )
+            mend = f"Add it, or name the column that holds it with --columns {column}=NAME." if self.renamed else None
+            raise self.error(f"column `{column}` is missing; the row has {names_of(self.values)}", mend)
         return self.values[column]
 
     def text(self, column: str) -> str:

@@ -27,6 +27,7 @@ RESAMPLES = 2000
 
 _SEED = 20_261
 _ROUNDING = 1e-12
+_LEFT_OUT = 1000
 _COUNTED = 10
 """Resamplings beyond a limit, from which on their share is known; fewer say that it is small."""
 _NUMBERS_AT_ONCE = 2**22
@@ -160,10 +161,10 @@ def _resampled(labels: NDArray[np.intp], count: int) -> Iterator[Floats]:
 
 
 def _left_out(labels: NDArray[np.intp], count: int) -> Iterator[Floats]:
-    """Weights of the items without each of the clusters."""
-    start = 0
-    for size in _sizes(count, len(labels)):
-        yield (labels[None, :] != np.arange(start, start + size)[:, None]).astype(np.float64)
+    """Weights of the items without each of the clusters; of very many clusters, without each of a thousand shares."""
+    shares, start = min(count, _LEFT_OUT), 0
+    for size in _sizes(shares, len(labels)):
+        yield (labels[None, :] % shares != np.arange(start, start + size)[:, None]).astype(np.float64)
         start += size
 
 

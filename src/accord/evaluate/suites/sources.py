@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accord.data.files import is_data_file
@@ -55,7 +56,7 @@ def rows_of(source: str, *, split: str = "test") -> Iterator[Row]:
         for row in table.rows():
             if isinstance(row, DataError):
                 raise row
-            yield row
+            yield replace(row, renamed=False)
 
 
 def files_of(source: str, suffixes: Sequence[str]) -> list[Path]:

@@ -72,7 +72,10 @@ def truthfulqa(data: str, *, preamble: str = "") -> Task:
         DataError: a row or the preamble cannot be read; names file and line.
     """
     before = _preamble(preamble)
-    items = [_item(row, before) for row in rows_of(data, split="validation")]
+    rows = list(rows_of(data, split="validation"))
+    if len({row.path for row in rows}) > 1:
+        raise DataError("holds several files, each with all questions", path=data, mend="Name one of them.")
+    items = [_item(row, before) for row in rows]
     return Task(
         "truthfulqa",
         items,
