@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from math import inf
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -129,6 +131,16 @@ def test_several_blocks_make_one_answer_and_higher_beta_a_better_one(policy: Pol
             assert response.finished or len(response.tokens) == 9
             assert response.logprobs is None
     assert worth[1] > worth[0] + 0.05
+
+
+@pytest.mark.parametrize("outlook", ["none", "greedy"])
+def test_an_answer_ends_where_the_model_does(tmp_path: Path, outlook: Literal["none", "greedy"]) -> None:
+    policy = load_policy(tiny_model(tmp_path))
+    room = len(policy.renderer.encode_prompt(PROMPTS[1].prompt)) + 4
+    policy = load_policy(tiny_model(tmp_path, max_position_embeddings=room))
+    guide = Guide(beta=1.0, candidates=2, block=2, outlook=outlook)
+    (group,) = guided_rollout(policy, PROMPTS[1:2], high_letters, n=4, sampling=Sampling(max_tokens=9), guide=guide)
+    assert max(len(response.tokens or ()) for response in group.responses) == 4
 
 
 def test_answers_do_not_depend_on_what_else_is_asked(policy: Policy) -> None:

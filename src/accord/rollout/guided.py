@@ -37,7 +37,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError, DataError
 from accord.policy.policy import Policy
-from accord.policy.sample import Progress, Row, Sampled, Sampling, sample
+from accord.policy.sample import Progress, Row, Sampling, sample
 from accord.record import Group, Response
 from accord.rollout.rollout import rollout
 
@@ -161,14 +161,6 @@ class _Answer:
     finished: bool = False
     ended: bool = False
 
-    def extended(self, block: Sampled, length: int) -> _Answer:
-        """The answer with a block that might have had so many tokens.
-
-        One that is shorter and has not finished stands at the end of the model's positions.
-        """
-        ended = block.finished or len(block.tokens) < length
-        return _Answer(self.row, (*self.tokens, *block.tokens), block.finished, ended)
-
 
 @dataclass(frozen=True)
 class _Blocks:
@@ -209,13 +201,14 @@ class _Blocks:
         """Each answer with `n` continuations."""
         renderer = self.policy.renderer
         asked = [self.groups[answer.row[0]] for answer in answers]
+        begun = [
+            (*renderer.encode_prompt(group.prompt, origin=group.origin), *answer.tokens)
+            for group, answer in zip(asked, answers, strict=True)
+        ]
         with self.policy.precision():
             drawn = sample(
                 self.policy.model,
-                [
-                    (*renderer.encode_prompt(group.prompt, origin=group.origin), *answer.tokens)
-                    for group, answer in zip(asked, answers, strict=True)
-                ],
+                begun,
                 n=n,
                 sampling=sampling,
                 stop_ids=renderer.stop_ids,
@@ -223,9 +216,18 @@ class _Blocks:
                 streams=[(*answer.row, number) for answer in answers],
                 name_of=lambda index: str(asked[index].origin or asked[index].id or f"prompt {answers[index].row[0]}"),
             )
+        limit = self.policy.max_positions or math.inf
         return [
-            [answer.extended(block, sampling.max_tokens) for block in blocks]
-            for answer, blocks in zip(answers, drawn, strict=True)
+            [
+                _Answer(
+                    answer.row,
+                    (*answer.tokens, *block.tokens),
+                    block.finished,
+                    ended=block.finished or len(read) + len(block.tokens) >= limit,
+                )
+                for block in blocks
+            ]
+            for answer, read, blocks in zip(answers, begun, drawn, strict=True)
         ]
 
     def _continued(self, candidates: Sequence[Sequence[_Answer]], room: int) -> list[list[_Answer]]:
