@@ -7,10 +7,12 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 
 from accord.errors import ConfigError
-from accord.evaluate import Task, axis, each, generate, loglikelihood, measure
+from accord.evaluate import Task, axis, each, generate, loglikelihood, mean_estimate, measure
 from accord.evaluate.bridges.inspecting import inspect_model, inspect_task
 from accord.evaluate.subjects import policy_subject
 from accord.policy.load import load_policy
@@ -83,3 +85,19 @@ def test_what_inspect_cannot_do_is_said() -> None:
 
     with pytest.raises(ConfigError, match="reports no mean"):
         inspect_task(replace(lengths(), ask=loglikelihood(), axes=[axis("x", statistic="ratio", columns=("a", "b"))]))
+
+
+def test_clustered_errors_equal_theirs() -> None:
+    """Half the interval is Student's quantile times the standard error that inspect has."""
+    from inspect_ai.scorer import SampleScore, Score, stderr
+
+    rng = np.random.default_rng(0)
+    clusters = rng.integers(0, 12, 60)
+    values = rng.normal(size=12)[clusters] + rng.normal(size=60)
+    scores = [
+        SampleScore(score=Score(value=float(value)), sample_metadata={"of": int(cluster)})
+        for value, cluster in zip(values, clusters, strict=True)
+    ]
+    own = mean_estimate(values, clusters.tolist())
+    half = (own.high - own.low) / 2
+    assert half / float(stats.t.ppf(0.975, 11)) == pytest.approx(stderr(cluster="of")(scores), rel=1e-9)
