@@ -86,6 +86,7 @@ class ArmFound(msgspec.Struct, frozen=True):
         revised: by the oracle, every axis of the first answers, and its change by revision.
         principles: how far each is kept by the critics; nothing where they do not score.
         sl, rl: the model after either stage.
+        by_seed: for each seed, the change of every axis from the base to RL-CAI.
     """
 
     arm: Arm
@@ -95,6 +96,7 @@ class ArmFound(msgspec.Struct, frozen=True):
     principles: dict[str, Kept]
     sl: Stage
     rl: Stage
+    by_seed: list[dict[str, float]]
 
 
 class ConstitutionStudy(msgspec.Struct, frozen=True):

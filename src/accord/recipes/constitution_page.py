@@ -70,6 +70,14 @@ def _learned(study: ConstitutionStudy) -> list[str]:
                 interval(found.change[axis]) for axis in ("gold", "harmless", "helpful", "over-refusal")
             )
             lines.append(f"| {name} | {stage} | {changes} |")
+    lines += ["", "Intervals are over prompts. How far one seed is from another, from the base to RL-CAI:", ""]
+    lines += ["| arm | gold | harmless | helpful | over-refusal |", "|---|---|---|---|---|"]
+    for name, one in study.arms.items():
+        by_axis = (
+            ", ".join(f"{seed[axis]:+.2f}".replace("-", "−") for seed in one.by_seed)
+            for axis in ("gold", "harmless", "helpful", "over-refusal")
+        )
+        lines.append(f"| {name} | {' | '.join(by_axis)} |")
     return [*lines, ""]
 
 

@@ -183,20 +183,24 @@ def _found(arm: Arm, runs: Sequence[_Run]) -> ArmFound:
     kept = [[_judged(trace.group, Response(trace.answer)) for trace in traces]]
     before, change = _axes(first), _changes(first, kept)
     stages = {stage: [run.answers[stage] for run in runs] for stage in STAGES}
+    after = [
+        Stage(
+            _axes(stages[stage]),
+            _changes(stages["base"], stages[stage]),
+            _changes(stages[earlier], stages[stage]) if earlier != "base" else {},
+        )
+        for earlier, stage in pairwise(STAGES)
+    ]
+    by_seed = [_changes([run.answers["base"]], [run.answers["RL-CAI"]]) for run in runs]
     return ArmFound(
         arm,
         (len(traces), sum(trace.kept > 0 for trace in traces)),
         {str(outcome): count for outcome, count in together.outcomes().items()},
         {axis: (before[axis], change[axis]) for axis in AXES},
         principles_kept(together),
-        *(
-            Stage(
-                _axes(stages[stage]),
-                _changes(stages["base"], stages[stage]),
-                _changes(stages[earlier], stages[stage]) if earlier != "base" else {},
-            )
-            for earlier, stage in pairwise(STAGES)
-        ),
+        after[0],
+        after[1],
+        [{axis: one.mean for axis, one in changes.items()} for changes in by_seed],
     )
 
 
