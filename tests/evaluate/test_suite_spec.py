@@ -18,6 +18,8 @@ from accord.evaluate.suites.spec import build_task
 from accord.feedback.function import options_of
 from accord.testing import scripted_subject
 
+ROOT = Path(__file__).parents[2]
+
 OWN = """
 from accord.evaluate import Task, axis, each, generate
 from accord.record import Group
@@ -48,6 +50,8 @@ def test_every_suite_is_there_and_says_what_its_options_are(name: str) -> None:
     documented = {one.arg_name for one in docstring_parser.parse(build.__doc__ or "").params}
     assert {option.name for option in options_of(build)} <= documented
     assert SUITES[name].says.endswith(".")
+    manuals = (ROOT / "docs" / file for file in ("evaluation.md", "evaluation-judged.md"))
+    assert any(f"`{name}`" in manual.read_text(encoding="utf-8") for manual in manuals)
 
 
 @pytest.fixture
@@ -88,7 +92,7 @@ def test_what_is_wrong_is_said(data: Path, spec: str, said: str) -> None:
 
 
 def test_the_task_of_the_manual_works(tmp_path: Path) -> None:
-    manual = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    manual = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```$", manual, re.DOTALL | re.MULTILINE)
     (tmp_path / "mine.py").write_text(code, encoding="utf-8")
     task = build_task(f"{tmp_path}/mine.py:capitals")

@@ -47,13 +47,14 @@ QUESTIONS = [{"question": f"Q{n}?", "choices": ["x", "y", "z"], "answer": n % 3,
 
 def test_calibration_by_hand(tmp_path: Path) -> None:
     """Always 0.6, 0.3, 0.1: right once in three, Brier 0.26, 0.86 and 1.26."""
-    sure = scripted_subject(say=lambda request: Reply("A", probabilities=(0.6, 0.3, 0.1)))
+    sure = scripted_subject(say=lambda request: Reply("A", probabilities=(0.6, 0.3, 0.1), mass=0.8))
     found = means(measure(calibration(write_rows(tmp_path / "mc.jsonl", QUESTIONS)), sure))
     assert found["accuracy"] == pytest.approx(1 / 3)
     assert found["confidence"] == pytest.approx(0.6)
     assert found["ece"] == pytest.approx(0.6 - 1 / 3)
     assert found["brier"] == pytest.approx((0.26 + 0.86 + 1.26) / 3)
     assert found["accuracy at 50%"] == pytest.approx(1 / 3)
+    assert found["mass"] == pytest.approx(0.8)
 
 
 def test_who_always_finds_all_alike_is_calibrated_and_no_better_than_chance(tmp_path: Path) -> None:

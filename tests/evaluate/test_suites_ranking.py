@@ -215,6 +215,12 @@ def test_the_mean_of_a_token_does_not_favour_short_answers(tmp_path: Path) -> No
     assert (means(found)["accuracy"], means(found)["per token"]) == (0.0, 1.0)
 
 
+def test_pairs_with_one_id_are_told_apart(tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "chosen": f"c{n}", "rejected": "r", "id": name} for n, name in enumerate("aab")]
+    items = preference(write_rows(tmp_path / "pairs.jsonl", rows)).items
+    assert len({item.id for item in items}) == 3
+
+
 def test_without_preferences_there_is_nothing_to_rank(tmp_path: Path) -> None:
     data = write_rows(tmp_path / "bare.jsonl", [{"prompt": "Q"}])
     with pytest.raises(DataError, match="no response is preferred"):

@@ -30,6 +30,9 @@ BYTES = "bytes"
 REWARD = "reward"
 """Score of a response: what a reward model gives it."""
 
+MASS = "mass"
+"""Entry of a choice's Feedback: how probable it is that the answer begins with any of the choices."""
+
 
 def generate(
     *,
@@ -95,8 +98,7 @@ def choose() -> Ask:
         asked = []
         for item, texts, reply in zip(items, choices, subject.answering()(requests), strict=True):
             probabilities = reply.probabilities or _said(reply.text, texts)
-            known = () if probabilities is None else (Feedback("verifier", subject.name, distribution=probabilities),)
-            asked.append(replace(item, feedback=known))
+            asked.append(replace(item, feedback=_chosen(subject, probabilities, reply.mass)))
         return asked
 
     return ask
@@ -169,6 +171,13 @@ def name_of(item: Group, place: int) -> str:
     """What messages call an item: its id or place, where it was read from, and the beginning of its prompt."""
     origin = f", {item.origin}" if item.origin is not None else ""
     return f"item {item.id or place}{origin}, {excerpt(item.prompt_text())}"
+
+
+def _chosen(subject: Subject, probabilities: tuple[float, ...] | None, mass: float | None) -> tuple[Feedback, ...]:
+    if probabilities is None:
+        return ()
+    meta = {} if mass is None else {MASS: mass}
+    return (Feedback("verifier", subject.name, distribution=probabilities, meta=meta),)
 
 
 def _with_scores(item: Group, found: Feedback) -> Group:

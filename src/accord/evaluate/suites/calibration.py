@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accord.data.rows import Row
-from accord.evaluate.ask import choose
+from accord.evaluate.ask import MASS, choose
 from accord.evaluate.controls import constant_answer
 from accord.evaluate.perturb import QUESTION
 from accord.evaluate.suites.sources import rows_of
@@ -70,6 +70,11 @@ def calibration(data: str, *, split: str = "test") -> Task:
             ),
             axis("accuracy at 80%", statistic="accuracy at 80%", columns=sure, description="Of the surest 80%."),
             axis("accuracy at 50%", statistic="accuracy at 50%", columns=sure, description="Of the surest half."),
+            axis(
+                "mass",
+                higher_is_better=None,
+                description="Probability that the answer begins with any option; small if the model did not understand.",
+            ),
             axis("no choice", higher_is_better=False, description="The answer began with no option."),
         ],
         slices=("subject",),
@@ -81,7 +86,7 @@ def calibrated(item: Group) -> Values:
     """Of an item whose `answer` is the place of the right option. An answer that is no option is wrong."""
     probabilities = item.distribution()
     if probabilities is None:
-        return {"right": 0.0, "confidence": None, "brier": None, "no choice": 1.0}
+        return {"right": 0.0, "confidence": None, "brier": None, "no choice": 1.0, "mass": None}
     highest = max(probabilities)
     top = [place for place, probability in enumerate(probabilities) if probability == highest]
     truth = [float(place == item.answer) for place in range(len(probabilities))]
@@ -90,6 +95,7 @@ def calibrated(item: Group) -> Values:
         "confidence": highest,
         "brier": sum((p - y) ** 2 for p, y in zip(probabilities, truth, strict=True)),
         "no choice": 0.0,
+        "mass": next((one.meta.get(MASS) for one in item.feedback if one.distribution is not None), None),
     }
 
 

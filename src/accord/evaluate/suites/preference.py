@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from accord.data import read
 from accord.errors import DataError
 from accord.evaluate.ask import reward_or_likelihood
-from accord.evaluate.suites.ranking import ranked, ranking_axes, ranking_controls, ranking_item
+from accord.evaluate.suites.ranking import BY_LIKELIHOOD, ranked, ranking_axes, ranking_controls, ranking_item
 from accord.evaluate.task import Task, each
 from accord.record import Group
-
-_LIKELIHOODS = (
-    "Of a policy without a reference, the score is the log-likelihood, which favours short answers; with --reference, "
-    "it is the implicit reward."
-)
 
 
 def preference(data: str, *, columns: str | None = None, split: str = "test", by: str = "") -> Task:
@@ -56,19 +52,21 @@ def preference_task(groups: Sequence[Group], *, by: str = "", source: str | None
         cluster="prompt",
         slices=(by,) if by else (),
         controls=ranking_controls(),
-        notes=(_LIKELIHOODS,),
+        notes=(BY_LIKELIHOOD,),
     )
 
 
 def pairs_of(groups: Sequence[Group]) -> Iterator[Group]:
     """An item for each preference that is more than a tie."""
+    counts = Counter(group.id for group in groups)
     for place, group in enumerate(groups):
+        name = group.id if group.id and counts[group.id] == 1 else str(place)
         for better, worse in dict.fromkeys((one.better, one.worse) for one in group.preferences() if one.weight > 0.5):
             yield ranking_item(
                 group.prompt,
                 [group.responses[better]],
                 [group.responses[worse]],
-                name=f"{group.id or place}:{better}-{worse}",
+                name=f"{name}:{better}-{worse}",
                 origin=group.origin,
                 meta={**group.meta, "prompt": group.prompt_text()},
             )

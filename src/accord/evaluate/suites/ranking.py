@@ -14,6 +14,12 @@ from accord.feedback.reward import Row
 from accord.record import Group, Origin, Prompt, Response
 from accord.record.measurement import Axis
 
+BY_LIKELIHOOD = (
+    "Of a policy without a reference, the score is the log-likelihood, which favours short answers; with --reference, "
+    "it is the implicit reward."
+)
+"""The note of suites that are made for rewards."""
+
 
 def ranking_item(
     prompt: Prompt,

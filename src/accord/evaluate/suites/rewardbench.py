@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from accord.data.formats.chat import is_messages, messages_of
 from accord.data.rows import Row
 from accord.evaluate.ask import reward_or_likelihood
-from accord.evaluate.suites.ranking import ranked, ranking_controls, ranking_item
+from accord.evaluate.suites.ranking import BY_LIKELIHOOD, ranked, ranking_controls, ranking_item
 from accord.evaluate.suites.sources import rows_of
 from accord.evaluate.task import Task, Values, axis, each
 from accord.record import Group, Prompt, Response
@@ -97,6 +97,7 @@ def rewardbench(data: str) -> Task:
         ],
         slices=("section", "subset"),
         controls=ranking_controls(),
+        notes=(BY_LIKELIHOOD,),
     )
 
 

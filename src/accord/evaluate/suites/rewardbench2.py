@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from accord.data.rows import Row
 from accord.evaluate.ask import REWARD, reward_or_likelihood
 from accord.evaluate.reward_scores import BEST_OF, OF_PAIRED, OF_REFERENCE, OF_TIED
-from accord.evaluate.suites.ranking import credit, ranking_controls, ranking_item
+from accord.evaluate.suites.ranking import BY_LIKELIHOOD, credit, ranking_controls, ranking_item
 from accord.evaluate.suites.rewardbench import prompt_of
 from accord.evaluate.suites.sources import rows_of
 from accord.evaluate.task import Task, Values, axis
@@ -60,6 +60,7 @@ def rewardbench2(data: str) -> Task:
         cluster="cluster",
         slices=("subset",),
         controls=ranking_controls(),
+        notes=(BY_LIKELIHOOD,),
     )
 
 
