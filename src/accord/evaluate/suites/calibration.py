@@ -73,7 +73,7 @@ def calibration(data: str, *, split: str = "test") -> Task:
             axis(
                 "mass",
                 higher_is_better=None,
-                description="Probability that the answer begins with any option; small if the model did not understand.",
+                description="Probability that the answer begins with any option; small if nothing was understood.",
             ),
             axis("no choice", higher_is_better=False, description="The answer began with no option."),
         ],
