@@ -67,14 +67,14 @@ def study_front(
     values = _parts((1.0,) * len(FRONT_VALUES))
 
     def measured(policy: Any, shares: tuple[float, ...], kind: str) -> Standing:
-        name = named(shares) if any(shares) else START
+        name = f"{named(shares)}, {kind}" if any(shares) else START
         found = stand(
             policy,
             held_out,
             values,
             n=scale.judged,
             sampling=sampling,
-            name=f"{name}, {kind}",
+            name=name,
             kind=kind,
             shares=shares,
         )

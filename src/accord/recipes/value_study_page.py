@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
-from accord.evaluate.statistics import mean_estimate, paired_difference
+from accord.evaluate.statistics import Floats, mean_estimate, paired_difference
 from accord.recipes.value_front import Front, Standing, front_of
 from accord.recipes.value_front_page import draw, interval, markdown_table
 from accord.recipes.value_study_choices import PEOPLE
@@ -75,7 +75,7 @@ def _choices(outcomes: Sequence[Outcome]) -> list[str]:
                 f"{np.mean([getattr(o.choices.held_out[name], axis).mean for o in outcomes]):.3f}"
                 for axis in ("accuracy", "loss")
             ),
-            "; ".join(_beside(outcome.choices.held_out[name].loss_beside) for outcome in outcomes),
+            "; ".join(filter(None, (_beside(outcome.choices.held_out[name].loss_beside) for outcome in outcomes))),
         ]
         for name in first.held_out
     ]
@@ -168,27 +168,40 @@ def _front(outcomes: Sequence[Outcome], front: Front, drawing: str) -> list[str]
             "those shares, each from 0 at the reference to 1 at the best. *Line* is the mean of what the single "
             "policies come to, as if values and not weights were averaged."
         ),
-        markdown_table(
-            ["shares", "line", "soup", "trained", "soup less line", "soup less trained"],
-            _beside_trained(front, scale.mixes),
-        ),
+        *_mixes(front, scale.mixes),
         _table_of(["model", *front.values, "on the front"], shown),
     ]
 
 
-def _beside_trained(front: Front, mixes: Sequence[Sequence[float]]) -> list[list[str]]:
+def _mixes(front: Front, mixes: Sequence[Sequence[float]]) -> list[str]:
+    """Soups beside the line between their parts and beside training on the mix, and what that says."""
+    lines, below, above = [], 0, 0
+    for shares, (line, soup, trained) in _worths(front, mixes):
+        over_line, over_trained = paired_difference(line, soup), paired_difference(trained, soup)
+        below, above = below + (over_trained.high < 0), above + (over_line.low > 0)
+        cells = [interval(mean_estimate(one)) for one in (line, soup, trained)]
+        lines.append([named(shares), *cells, interval(over_line, "+.3f"), interval(over_trained, "+.3f")])
+    said = (
+        f"A soup is worth less than the policy trained on its mix in {below} of {len(lines)}, and more than the line "
+        f"in {above}: what soups save in training they pay for in value, and what they give is the choice between many "
+        "models after it."
+    )
+    head = ["shares", "line", "soup", "trained", "soup less line", "soup less trained"]
+    return [markdown_table(head, lines), _wrapped(said)] if below else [markdown_table(head, lines)]
+
+
+def _worths(
+    front: Front, mixes: Sequence[Sequence[float]]
+) -> Iterator[tuple[Sequence[float], tuple[Floats, Floats, Floats]]]:
+    """For each mix of shares the value by those shares of each prompt: of the line, the soup, the trained policy."""
     found = {(point.kind, named(point.shares)): np.asarray(point.scores) for point in front.points}
     singles = [found[SINGLE, name] for name in FRONT_VALUES]
     span = np.maximum(front.best - front.reference, 1e-12)
-    lines = []
     for shares in mixes:
         straight = np.tensordot(np.asarray(shares), np.stack(singles), 1)
         each = (straight, found[SOUP, named(shares)], found[MIXED, named(shares)])
         line, soup, trained = ((one - front.reference) / span @ np.asarray(shares) for one in each)
-        beside = paired_difference(line, soup), paired_difference(trained, soup)
-        cells = [interval(mean_estimate(one)) for one in (line, soup, trained)]
-        lines.append([named(shares), *cells, *(interval(one, "+.3f") for one in beside)])
-    return lines
+        yield shares, (line, soup, trained)
 
 
 def _guided(outcomes: Sequence[Outcome]) -> list[str]:
