@@ -196,3 +196,18 @@ def test_coverage_of_a_calibration_error(excess: float) -> None:
         low, high = interval_of_gaps(lambda w, a=confidence, b=right: calibration_gaps(w, a, b), range(100))  # type: ignore[misc]
         held += low <= excess <= high
     assert held / TRIALS >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / TRIALS)
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_calibration_errors_that_are_truly_equal_are_seldom_told_apart() -> None:
+    """Two models that are as much too sure as one another, 100 answers each: at most one pair in twenty."""
+    rng = np.random.default_rng(5)
+    told = 0
+    for _ in range(TRIALS):
+        first, second = (rng.uniform(0.35, 0.95, 100) for _ in range(2))
+        right = [(rng.random(100) < confidence - 0.15).astype(float) for confidence in (first, second)]
+        before = items_of(confidence=first.tolist(), right=right[0].tolist())
+        found = difference(ECE, before, items_of(confidence=second.tolist(), right=right[1].tolist()))
+        assert found is not None
+        told += found.p_value < 0.05
+    assert told / TRIALS <= 0.05

@@ -12,7 +12,7 @@ quantiles are too narrow below some fifty clusters. It is seeded: the same numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,10 @@ class Bootstrap:
         spread = float(np.sum(away**2)) ** 1.5
         acceleration = float(np.sum(away**3)) / (6 * spread) if spread > 0 else 0.0
         return cls(drawn, _quantile_of(below, len(drawn)), acceleration, count)
+
+    def plain(self) -> Bootstrap:
+        """The same without corrections: where noise itself makes the bias, to correct it says too much."""
+        return replace(self, bias=0.0, acceleration=0.0)
 
     def interval(self) -> tuple[float, float]:
         """The 95% interval; unbounded for one cluster, about whose spread nothing is known."""

@@ -118,6 +118,8 @@ def difference(axis: Axis, before: Sequence[Item], after: Sequence[Item]) -> Dif
         return Difference(estimate, paired_p_value(old[0], new[0], clusters))
     value = _value(axis, statistic, new) - _value(axis, statistic, old)
     bootstrap = Bootstrap.of(lambda weights: statistic(weights, *new) - statistic(weights, *old), value, clusters)
+    if axis.statistic in GAPS:
+        bootstrap = bootstrap.plain()
     if bootstrap.still and axis.unit == SHARE and abs(value) <= 1:
         # Every cluster shows the same change: what as many items with that change amount to.
         worse, better = [max(0.0, -value)] * bootstrap.clusters, [max(0.0, value)] * bootstrap.clusters
