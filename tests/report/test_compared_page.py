@@ -140,7 +140,7 @@ def test_nothing_found_says_what_would_have_been_seen() -> None:
 def test_an_interval_that_holms_correction_takes_back_is_explained() -> None:
     taken = replace(HELPFUL, verdict="not distinguishable", adjusted=0.08)
     said = pair_headline(pair("new", "not distinguishable", taken))
-    assert "no difference after Holm's correction for several models (adjusted p = 0.0800)" in said.sentence
+    assert "which does not count by its p-value after Holm's correction, 0.0800." in said.sentence
 
 
 def test_several_primary_axes_are_counted() -> None:

@@ -38,8 +38,8 @@ def _sentence(pair: PairComparison) -> str:
         if primary[0].comparison.verdict != "not distinguishable":
             return (
                 f"Not distinguishable from {than}: {axis_name(primary[0], pair)} changed by "
-                f"{change(primary[0].comparison)}, which is no difference after Holm's correction for several models "
-                f"(adjusted p = {brief_number(primary[0].adjusted)})."
+                f"{change(primary[0].comparison)}, which does not count by its p-value after Holm's correction, "
+                f"{brief_number(primary[0].adjusted)}."
             )
         return sentence(primary[0].comparison, "not distinguishable", than=than)
     if len(primary) == 1:
