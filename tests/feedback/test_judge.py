@@ -131,7 +131,7 @@ def test_to_turn_the_pair_turns_the_probability(ab: float, ba: float) -> None:
     assert swap_mean(ab, ba) + swap_mean(ba, ab) == pytest.approx(1)
 
 
-@given(st.floats(0.001, 0.999), st.floats(0.1, 10))
+@given(st.floats(0.01, 0.99), st.floats(0.25, 10))  # a colder one rounds to certainty, and nothing brings that back
 def test_a_temperature_keeps_the_winner(p: float, temperature: float) -> None:
     cooled = tempered(p, temperature)
     assert (cooled > 0.5) == (p > 0.5) or cooled == pytest.approx(0.5)
