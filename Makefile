@@ -39,8 +39,9 @@ format: install ## bring the source into the one format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: install ## the pages of the methods, from docstrings and measured figures
+docs: install ## the pages of the methods and of the intervals, from docstrings and measured figures
 	$(BIN)/python -m accord.recipes.method_pages docs
+	$(BIN)/python -m accord.recipes.coverage_page docs
 
 $(BENCH)/installed: benchmarks/requirements.txt pyproject.toml constraints.txt
 	test -x $(BENCH)/bin/python || $(PYTHON) -m venv $(BENCH)
