@@ -106,6 +106,7 @@ def test_the_command_writes_the_page(models: list[str], tmp_path: Path) -> None:
 
 
 def test_mistakes_are_named(models: list[str]) -> None:
+    assert main(["values", "front", "absent", "--data", "x", "--reward", "numeric", "--out", "a.html"]) == 2
     (one,) = parse(REWARDS[:1])
     with pytest.raises(ConfigError, match="two values or more"):
         measure_front(models, PROMPTS, [one])

@@ -108,6 +108,8 @@ def front(
     _require(data, reward, {"--limit": limit, "--n": n})
     if not model:
         raise ConfigError("there is no model", where="accord values front", mend="Name one or more directories.")
+    if not out.endswith(".md"):
+        raise ConfigError("the page is Markdown", where=f"--out {out}", mend="Give a name that ends in .md.")
     if soups < 0:
         raise ConfigError(f"{soups} is out of range", where="--soups", mend="Give at least 0.")
     points, limits = numbers_by_name(reference, "--reference"), numbers_by_name(floors, "--floors")

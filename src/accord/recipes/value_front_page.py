@@ -16,10 +16,8 @@ from accord.recipes.method_plots import MUTED, STYLE, as_svg
 from accord.recipes.value_front import Front
 from accord.record import Estimate
 
-MARKS: Mapping[str, tuple[str, str]] = {"single": ("#2563eb", "o"), "soup": ("#d97706", "s")}
-"""Colour and marker of each kind of model; other kinds take the last."""
-
-OTHER = ("#0f766e", "^")
+MARKS = (("#2563eb", "o"), ("#d97706", "s"), ("#0f766e", "^"), ("#9333ea", "D"))
+"""Colour and marker of each kind of model, in the order in which kinds come."""
 
 
 def write_front(path: str | Path, front: Front, *, command: str, floors: Mapping[str, float] | None = None) -> None:
@@ -90,10 +88,10 @@ def draw(front: Front) -> str:
     """Every model by each pair of values, as SVG; what is on the front is filled."""
     pairs = list(combinations(range(len(front.values)), 2))
     with rc_context(STYLE):
-        figure = Figure(figsize=(min(9.6, 3.6 * len(pairs)), 3.2), layout="constrained")
+        figure = Figure(figsize=(min(9.6, 3.6 * len(pairs)), 3.5), layout="constrained")
         for axes, (across, up) in zip(np.atleast_1d(figure.subplots(1, len(pairs))), pairs, strict=True):
-            for kind in dict.fromkeys(point.kind for point in front.points):
-                colour, marker = MARKS.get(kind, OTHER)
+            for place, kind in enumerate(dict.fromkeys(point.kind for point in front.points)):
+                colour, marker = MARKS[place % len(MARKS)]
                 for member in (False, True):
                     chosen = [
                         means
@@ -116,7 +114,8 @@ def draw(front: Front) -> str:
             axes.set_xlabel(front.values[across])
             axes.set_ylabel(front.values[up])
             axes.locator_params(nbins=5)
-        figure.axes[0].legend(frameon=False, fontsize=7, labelcolor=MUTED)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=7, labelcolor=MUTED)
     return as_svg(figure)
 
 
