@@ -67,6 +67,10 @@ def data(tmp_path: Path) -> Path:
 def test_a_directory_holds_the_data_of_several_suites(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(build_task("hhh", data=str(data)).items) == 1
     assert len(build_task("perplexity:unit=line", data=str(data)).items) == 2
+    with pytest.raises(
+        ConfigError, match=r"holds no data of the suite 'rewardbench'\. It has those of hhh, perplexity"
+    ):
+        build_task("rewardbench", data=str(data))
     monkeypatch.setenv("ACCORD_DATA", str(data))
     assert len(build_task("perplexity:unit=file").items) == 1
     assert located("hhh", None, hub="owner/name", reads="") == str(data / "hhh")

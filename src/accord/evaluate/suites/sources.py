@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ HOME = "ACCORD_DATA"
 """Variable of the environment that names a directory of suites' data."""
 
 
-def located(name: str, data: str | None, *, hub: str, reads: str) -> str:
+def located(name: str, data: str | None, *, hub: str, reads: str, others: Collection[str] = ()) -> str:
     """The file or directory of a suite's data, or the id of a public data set.
 
     A directory, the user's or `$ACCORD_DATA`, may hold the data of several suites: an entry that is named like the
@@ -27,12 +27,18 @@ def located(name: str, data: str | None, *, hub: str, reads: str) -> str:
         data: what the user names.
         hub: id of its public data set, loaded from the local cache if nothing else is there.
         reads: its format, for the message.
+        others: suites whose data a directory may hold as well.
 
     Raises:
         ConfigError: there is nothing to read.
     """
     if data is not None:
-        return _entry(Path(data), name) or data
+        found = _entry(Path(data), name)
+        beside = [other for other in others if _entry(Path(data), other)]
+        if found is None and beside:
+            mend = f"It has those of {', '.join(beside)}: add {name}, or name the file. It reads: {reads}."
+            raise ConfigError(f"{data} holds no data of the suite {name!r}", where="--data", mend=mend)
+        return found or data
     home = os.environ.get(HOME)
     found = _entry(Path(home), name) if home else None
     if found is None and not hub:

@@ -71,8 +71,9 @@ def _of_registry(name: str, suite: Suite, rest: str, data: str | None, judge: Ch
         given[JUDGE] = judge
     if "data" not in takes:
         return build(**given)
-    found = located(name, data, hub=suite.hub, reads=suite.reads) if suite.reads else data
-    return build(found, **given)
+    if not suite.reads:
+        return build(data, **given)
+    return build(located(name, data, hub=suite.hub, reads=suite.reads, others=SUITES), **given)
 
 
 def _own(module_name: str, function_name: str, data: str | None) -> Task:
