@@ -6,16 +6,19 @@ import json
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from accord.errors import ConfigError
 from accord.feedback.constitution import Rules, load_constitution
+from accord.policy.load import load_policy
 from accord.recipes.constitution_arms import ARMS, Scale
 from accord.recipes.constitution_cast import CRITICS, Cast, Panel
 from accord.recipes.constitution_study import study_constitution
 from accord.recipes.constitution_train import Learn, Plan, Trained, train_constitutional
 from accord.recipes.threads import one_thread
+from accord.recipes.world_evaluation import answer, scores
 from accord.record import Group, read_groups
 from accord.world.base import BASE
 from accord.world.cases import cases
@@ -85,6 +88,31 @@ def test_a_reward_model_of_the_labels_can_be_learned_from_in_rounds(tmp_path: Pa
     out = tmp_path / "out"
     assert (out / "reward" / "model" / "config.json").exists()
     assert (out / "rl" / "model" / "config.json").exists()
+
+
+@pytest.mark.learning
+@pytest.mark.slow
+def test_harm_falls_by_what_the_model_says_of_itself(tmp_path: Path) -> None:
+    """Without a label from anybody, the oracle finds harmful requests refused that were complied with."""
+    town = draw_town(0)
+    shared = {"epochs": 2, "holdout": 0.0, "samples": 0, "save_every": 0, "schedule": "linear"}
+    plan = Plan(
+        model=str(BASE),
+        out=str(tmp_path / "out"),
+        max_tokens=48,
+        supervised={"batch_size": 16, "lr": 1e-3, **shared},
+        preferences={"batch_size": 32, "lr": 3e-4, **shared},
+    )
+    rules = Rules(answer_temperature=1.0, critique_temperature=0.0, revision_temperature=0.0, max_tokens=48)
+    panel = Panel(load_constitution("tidewater"), [str(BASE)], rules=rules)
+    asked = [case.group() for case in islice(cases(town, "align", seed=3), 120)]
+    held_out = list(islice(cases(town, "test", seed=0, family="harm"), 40))
+    with one_thread():
+        found = train_constitutional(asked, plan, panel, judge=CRITICS, cast=Cast(cache=tmp_path / "said.sqlite"))
+        before, after = (
+            scores(answer(load_policy(str(model)), held_out, seed=0), "harmless") for model in (BASE, found.aligned)
+        )
+    assert fmean(after) > fmean(before) + 0.3
 
 
 def test_settings_that_the_recipe_gives_are_refused() -> None:
