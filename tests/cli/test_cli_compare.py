@@ -87,6 +87,8 @@ def test_mistakes_are_told_and_exit_with_2(tmp_path: Path, old: str, capsys: pyt
         ([old, new, "--guard", "helpful"], "has no margin"),
         ([old, new, "--judge", "control:longest"], "has no effect on measurements"),
         ([old, new, "--names", "a"], "1 names for 2 models"),
+        ([old, new, "--plan", "0"], "no plan for a difference of 0"),
+        ([old, new, "--plan", "0.1", "--power", "1"], "at power 1"),
         ([old, new, other, "--despite", "judge", "--require", "helpful"], "a gate decides between two models"),
         ([file, answers(tmp_path / "more.jsonl", "No")], "nothing says which answer is better"),
         ([file], "only answers answered"),

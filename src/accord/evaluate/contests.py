@@ -129,7 +129,9 @@ def _require_connected(table: Table) -> None:
         )
 
 
-def _components(winners: Places, losers: Places, models: int, *, connection: Literal["weak", "strong"]) -> tuple[int, Places]:
+def _components(
+    winners: Places, losers: Places, models: int, *, connection: Literal["weak", "strong"]
+) -> tuple[int, Places]:
     graph = coo_matrix((np.ones(len(winners)), (winners, losers)), shape=(models, models))
     count, group = connected_components(graph, directed=True, connection=connection)
     return int(count), np.asarray(group, dtype=np.intp)

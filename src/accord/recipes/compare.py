@@ -160,12 +160,17 @@ def plan(
     statistic, by the width of its interval, which shrinks with the root of the items.
 
     Raises:
-        ConfigError: not two measured models.
+        ConfigError: not two measured models, no effect, or a power not between 0 and 1.
         DataError: as for `accord.evaluate.power.items_needed` and `spread`.
     """
     if len(sources) != 2 or any(not source.measurements for source in sources):
         raise ConfigError(
             "is made from the evaluations of two models", where="--plan", mend="Measure both on a few items."
+        )
+    if not effect > 0 or not 0 < power < 1:
+        mend = "Give the difference to be seen, and a power such as 0.8."
+        raise ConfigError(
+            f"no plan for a difference of {effect:g} at power {power:g}", where="--plan, --power", mend=mend
         )
     measured = {source.name: source.measurements for source in sources}
     found = compare_models(measured, primary=primary, despite=despite).pairs[0]
@@ -197,7 +202,7 @@ def plan(
 def _planned_by_width(finding: Finding, effect: float, *, power: float, tests: int) -> Planned:
     change = finding.comparison.difference
     shown = detectable(change, power=power, tests=tests)
-    if shown is None or not effect:
+    if shown is None:
         raise DataError(f"no number of items can be planned for {finding.comparison.axis!r} from {change.n} items")
     needed = max(2, math.ceil(change.n * (shown / effect) ** 2))
     return Planned(finding.task, finding.comparison.axis, effect, {1: needed}, change.n)
