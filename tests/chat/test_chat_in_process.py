@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec import structs
 
 from accord.chat import ChatError, Reply, Request
 from accord.chat.cached import CachedChat
@@ -52,6 +53,16 @@ def test_answers_do_not_depend_on_what_else_is_asked(policy: Policy, temperature
     ]
     mixed = [question("Which?", choices=("yes", "no")), *requests]
     assert [chat([request])[0].text for request in requests] == [reply.text for reply in chat(mixed)[1:]]
+
+
+def test_an_answer_ends_before_its_stop_text(policy: Policy) -> None:
+    chat = PolicyChat(policy)
+    asked = [question("Say a word.", max_tokens=40, temperature=1.0, seed=seed) for seed in range(4)]
+    for request, reply in zip(asked, chat(asked), strict=True):
+        stop = next(sign for sign in reply.text[3:] if sign.isascii())
+        (cut,) = chat([structs.replace(request, stop=(stop,))])
+        assert cut.text == reply.text[: reply.text.index(stop)]
+        assert cut.finished
 
 
 @pytest.mark.parametrize("choices", [("", "no"), ("no", "no")])
