@@ -10,7 +10,6 @@ from accord.recipes.constitution import Kept
 from accord.recipes.constitution_cast import CRITICS
 from accord.recipes.constitution_compare import ConstitutionComparison
 from accord.record import Estimate
-from accord.world.base import BASE
 
 AXES = ("gold", "helpful", "harmless", "honest", "over-refusal", "sycophancy", "rude", "words")
 STAGES = ("base", "SL-CAI", "RL-CAI")
@@ -26,7 +25,7 @@ class Arm(msgspec.Struct, frozen=True):
         labels: who labels the pairs of RL-CAI, in words.
         rules: of revision, beside those that all arms share.
         accept: whether the base must prefer a revision in both orders.
-        judge: who labels, by the words of a command line.
+        judge: who labels: `CRITICS`, or the base as a judge of pairs.
         helpful: weight of the principle of that name; the town's constitution has 3, the others 1.
     """
 
@@ -38,10 +37,13 @@ class Arm(msgspec.Struct, frozen=True):
     helpful: float = 3.0
 
 
+THE_BASE = "base"
+"""The judge's name where the shipped base compares answers itself."""
+
 _EVERY: dict[str, Any] = {"clean": None, "keep": "last"}
 ARMS = {
     "critics label": Arm("every revision, four rounds", "critics", _EVERY, False, CRITICS),
-    "judge labels": Arm("every revision, four rounds", "judge of pairs", _EVERY, False, str(BASE)),
+    "judge labels": Arm("every revision, four rounds", "judge of pairs", _EVERY, False, THE_BASE),
     "best kept": Arm("the best by the critics", "critics", {}, False, CRITICS),
     "both orders": Arm("what the judge prefers in both orders", "critics", {}, True, CRITICS),
     "even weights": Arm("every revision, by principles of one weight", "critics", _EVERY, False, CRITICS, 1.0),

@@ -25,7 +25,18 @@ from accord.feedback.judge.pair import PairJudge
 from accord.policy.load import load_policy
 from accord.recipes.comparison_start import LIKELIHOOD_RATE, PREFERENCE_RATE
 from accord.recipes.constitution import principles_kept
-from accord.recipes.constitution_arms import ARMS, AXES, MARGIN, STAGES, Arm, ArmFound, ConstitutionStudy, Scale, Stage
+from accord.recipes.constitution_arms import (
+    ARMS,
+    AXES,
+    MARGIN,
+    STAGES,
+    THE_BASE,
+    Arm,
+    ArmFound,
+    ConstitutionStudy,
+    Scale,
+    Stage,
+)
 from accord.recipes.constitution_cast import CRITICS, Cast, Panel
 from accord.recipes.constitution_compare import ConstitutionComparison, compare_constitutions
 from accord.recipes.constitution_page import render
@@ -118,7 +129,9 @@ class _Seed:
         trained = self._trained(self.path / name.replace(" ", "-"), arm)
         stages = (trained.supervised, trained.aligned)
         later = [answer(load_policy(str(model)), self.held_out, seed=self.seed) for model in stages]
-        return _Run(trained.revised, trained.judged.groups, dict(zip(STAGES, (self.base, *later), strict=True)))
+        return _Run(
+            trained.revised, trained.judged.groups, dict(zip(STAGES, THE_BASE, (self.base, *later), strict=True))
+        )
 
     def _trained(self, out: Path, arm: Arm) -> Trained:
         rules = Rules(
@@ -153,7 +166,9 @@ class _Seed:
             template="tidewater",
             rules=rules,
         )
-        return train_constitutional(self.prompts, plan, panel, judge=arm.judge, cast=self.cast)
+        return train_constitutional(
+            self.prompts, plan, panel, judge=str(BASE) if arm.judge == THE_BASE else arm.judge, cast=self.cast
+        )
 
 
 def _constitution(helpful: float) -> Constitution:
