@@ -130,7 +130,7 @@ class _Seed:
         stages = (trained.supervised, trained.aligned)
         later = [answer(load_policy(str(model)), self.held_out, seed=self.seed) for model in stages]
         return _Run(
-            trained.revised, trained.judged.groups, dict(zip(STAGES, THE_BASE, (self.base, *later), strict=True))
+            trained.revised, trained.judged.groups, dict(zip(STAGES, (self.base, *later), strict=True))
         )
 
     def _trained(self, out: Path, arm: Arm) -> Trained:
@@ -166,9 +166,8 @@ class _Seed:
             template="tidewater",
             rules=rules,
         )
-        return train_constitutional(
-            self.prompts, plan, panel, judge=str(BASE) if arm.judge == THE_BASE else arm.judge, cast=self.cast
-        )
+        judge = str(BASE) if arm.judge == THE_BASE else arm.judge
+        return train_constitutional(self.prompts, plan, panel, judge=judge, cast=self.cast)
 
 
 def _constitution(helpful: float) -> Constitution:
