@@ -129,9 +129,7 @@ class _Seed:
         trained = self._trained(self.path / name.replace(" ", "-"), arm)
         stages = (trained.supervised, trained.aligned)
         later = [answer(load_policy(str(model)), self.held_out, seed=self.seed) for model in stages]
-        return _Run(
-            trained.revised, trained.judged.groups, dict(zip(STAGES, (self.base, *later), strict=True))
-        )
+        return _Run(trained.revised, trained.judged.groups, dict(zip(STAGES, (self.base, *later), strict=True)))
 
     def _trained(self, out: Path, arm: Arm) -> Trained:
         rules = Rules(
