@@ -122,8 +122,19 @@ def test_an_untrained_critic_hides_no_cost_from_early_tokens() -> None:
     ones, mask = torch.ones(1, 1), torch.ones(1, 1, 3)
     zeros, cost = torch.zeros_like(mask), torch.tensor([[2.0]])
 
-    def returned(**hyper: float) -> list[float]:
-        credit = limited_advantage(ones, ones, ones, mask, zeros, cost, zeros, zeros, **hyper)
+    def returned(*, gae_lambda: float = 0.95, cost_gae_lambda: float = 1.0) -> list[float]:
+        credit = limited_advantage(
+            ones,
+            ones,
+            ones,
+            mask,
+            zeros,
+            cost,
+            zeros,
+            zeros,
+            gae_lambda=gae_lambda,
+            cost_gae_lambda=cost_gae_lambda,
+        )
         assert credit.cost_returns is not None
         return credit.cost_returns[0, 0].tolist()
 
