@@ -136,3 +136,11 @@ def test_tasks_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             build_task(f"my_own_tasks:{function}")
     with pytest.raises(ConfigError, match="no such file"):
         build_task(f"{tmp_path}/others.py:capitals")
+
+
+def test_public_data_that_cannot_be_had_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path))
+    monkeypatch.delenv("ACCORD_DATA", raising=False)
+    with pytest.raises(DataError, match="Give --data PATH, or put it into") as raised:
+        build_task("truthfulqa")
+    assert "Best Answer" in str(raised.value)

@@ -59,11 +59,12 @@ def evaluate(
         chat: wrap plain-text prompts as a user turn of the model's chat template.
         trust_remote_code: run code that comes with the model. Off unless you trust its author.
     """
-    from accord.recipes.evaluate_table import render, suites_table
+    from accord.recipes.evaluate_table import render, suites_list
 
     screen = console()
     if list_:
-        screen.print(suites_table())
+        for part in suites_list():
+            screen.print(part)
         return 0
     if model is None:
         raise ConfigError("required, and not given", where="--model", mend="Name a model, a server or a reward.")

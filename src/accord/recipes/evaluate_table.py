@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -47,14 +48,15 @@ def concerns(found: Measurement) -> list[str]:
     return [f"{axis.name} of {_number(own, axis)} is not clearly better than that of {', '.join(reached)}"]
 
 
-def suites_table() -> Table:
-    """The suites, with what they need and read, and their options."""
-    table = Table("suite", "measures", "the model must give", "reads (--data)", "options")
+def suites_list() -> Iterator[RenderableType]:
+    """The suites: what each measures and needs of the model, what it reads, its options."""
     for name, suite in SUITES.items():
-        options = [option.name for option in options_of(suite_function(suite)) if option.name != "judge"]
-        needs = f"{suite.needs}; --judge" if suite.judged else suite.needs
-        table.add_row(name, suite.says, needs, suite.reads or "–", ", ".join(options) or "–")
-    return table
+        yield Text.assemble((name, "bold"), f"  {suite.says}")
+        details = {"needs": suite.needs + (", and --judge" if suite.judged else ""), "reads": suite.reads}
+        details["options"] = ", ".join(one.name for one in options_of(suite_function(suite)) if one.name != "judge")
+        for title, text in details.items():
+            if text:
+                yield Padding(Text.assemble((f"{title}: ", "dim"), text), (0, 0, 0, 4))
 
 
 def _axes(found: Measurement) -> Table:

@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from accord.chat.types import Chat
-from accord.errors import AccordError, ConfigError
+from accord.errors import AccordError, ConfigError, DataError
 from accord.evaluate.suites.registry import SUITES, Suite, suite_function
-from accord.evaluate.suites.sources import located
+from accord.evaluate.suites.sources import HOME, located
 from accord.evaluate.task import Task
 from accord.feedback.function import converted_options, options_of
 
@@ -73,7 +73,14 @@ def _of_registry(name: str, suite: Suite, rest: str, data: str | None, judge: Ch
         return build(**given)
     if not suite.reads:
         return build(data, **given)
-    return build(located(name, data, hub=suite.hub, reads=suite.reads, others=SUITES), **given)
+    source = located(name, data, hub=suite.hub, reads=suite.reads, others=SUITES)
+    try:
+        return build(source, **given)
+    except DataError as error:
+        if source != suite.hub or error.line is not None:
+            raise
+        mend = f"Give --data PATH, or put it into ${HOME}/{name}. It reads: {suite.reads}."
+        raise DataError(error.what, path=source, mend=mend) from error
 
 
 def _own(module_name: str, function_name: str, data: str | None) -> Task:
