@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from accord.data.show import printable
@@ -60,7 +60,7 @@ def suites_list() -> Iterator[RenderableType]:
 
 
 def _axes(found: Measurement) -> Table:
-    table = Table(printable(found.task).plain, "", "95% interval", "items", *(f"[{name}]" for name in found.controls))
+    table = _table(printable(found.task).plain, "", *(Column(name, no_wrap=False) for name in found.controls))
     for axis in found.axes:
         own = found.estimates.get(axis.name)
         if own is None:
@@ -73,7 +73,7 @@ def _axes(found: Measurement) -> Table:
 
 
 def _by_slice(name: str, values: dict[str, dict[str, Estimate]], axis: Axis) -> Table:
-    table = Table(printable(name).plain, axis.name, "95% interval", "items")
+    table = _table(printable(name).plain, axis.name)
     for value, estimates in list(values.items())[:SLICES]:
         own = estimates.get(axis.name)
         if own is not None:
@@ -81,6 +81,12 @@ def _by_slice(name: str, values: dict[str, dict[str, Estimate]], axis: Axis) -> 
     if len(values) > SLICES:
         table.add_row(f"and {len(values) - SLICES} more", "", "", "")
     return table
+
+
+def _table(first: str, second: str, *controls: Column) -> Table:
+    """A table without rules whose figures stay on one line each, so that it fits a narrow terminal."""
+    own = (Column(title, no_wrap=True) for title in (second, "95% interval", "items"))
+    return Table(first, *own, *controls, box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
 
 
 def _name(axis: Axis) -> Text:
