@@ -59,7 +59,7 @@ def test_suites_of_a_model_in_this_process(model: str, place: Path, capsys: pyte
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert "accuracy ↑" in shown
-    assert "[longest]" in shown
+    assert "longest" in shown
     found = {path.parent.name: read_measurement(path) for path in measurements_in(place / "out")}
     assert sorted(found) == ["perplexity", "preference", "world"]
     assert len(found["preference"].items) == 12
