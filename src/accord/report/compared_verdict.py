@@ -69,6 +69,16 @@ def _details(pair: PairComparison) -> Iterator[str]:
         also = [axis_name(one, pair) for one in others if one.verdict == "better"]
         if also:
             yield f"Also better: {', '.join(also)}."
+        close = ", ".join(
+            axis_name(one, pair)
+            for one in others
+            if one.verdict == "not distinguishable" and one.comparison.verdict in ("better", "worse")
+        )
+        if close:
+            yield (
+                f"On {close} the interval alone excludes zero: too little evidence where {len(others)} axes beside the "
+                "primary ones are looked at (Holm)."
+            )
     for one in primary:
         yield from _of_axis(one, pair, named=len(primary) > 1)
     for left in pair.unpaired:
