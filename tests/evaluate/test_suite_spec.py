@@ -75,6 +75,7 @@ def test_a_directory_holds_the_data_of_several_suites(data: Path, monkeypatch: p
     assert len(build_task("perplexity:unit=file").items) == 1
     assert located("hhh", None, hub="owner/name", reads="") == str(data / "hhh")
     assert located("mt_bench", None, hub="owner/name", reads="") == "owner/name"
+    assert located("worth", str(data), hub="", reads="", files=["honesty", "hhh"]) == str(data / "hhh")
     with pytest.raises(ConfigError, match=r"the suite 'mine' has no data.*\$ACCORD_DATA/mine. It reads: rows"):
         located("mine", None, hub="", reads="rows")
 

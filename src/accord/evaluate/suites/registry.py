@@ -29,6 +29,7 @@ class Suite:
         needs: what the model must be able to do.
         reads: the format of its files; empty where it needs none.
         hub: id of its data set, looked for in the local cache where no path is given.
+        files: names that its data go by, beside its own, in a directory with those of several suites.
         judged: whether a judge scores the answers.
     """
 
@@ -37,6 +38,7 @@ class Suite:
     needs: Need
     reads: str = ""
     hub: str = ""
+    files: tuple[str, ...] = ()
     judged: bool = False
 
 
@@ -123,6 +125,7 @@ SUITES: dict[str, Suite] = {
         "MT-Bench: answers in two turns, against a baseline's, in both orders.",
         "answers",
         reads="FastChat's question.jsonl; the option baseline= names a file of model_answer/",
+        files=("mt_bench",),
         judged=True,
     ),
     "alpaca_eval": Suite(
@@ -137,6 +140,7 @@ SUITES: dict[str, Suite] = {
         "Over-refusal of safe requests, beside the refusal of their unsafe twins.",
         "answers",
         reads="XSTest's prompts: prompt, type, perhaps label, focus, id_v2",
+        files=("xstest_v2_prompts",),
         judged=True,
     ),
     "xstest_by_rule": Suite(
@@ -144,12 +148,14 @@ SUITES: dict[str, Suite] = {
         "The same, with refusals told by English phrases: a heuristic.",
         "answers",
         reads="XSTest's prompts: prompt, type, perhaps label, focus, id_v2",
+        files=("xstest", "xstest_v2_prompts"),
     ),
     "strongreject": Suite(
         f"{_HOME}.harm:strongreject",
         "StrongREJECT: how far answers to forbidden requests help.",
         "answers",
         reads="category, source, forbidden_prompt",
+        files=("strongreject_dataset",),
         judged=True,
     ),
     "harmbench": Suite(
@@ -171,12 +177,14 @@ SUITES: dict[str, Suite] = {
         "The same, with answers and admissions told by their words: a heuristic.",
         "answers",
         reads="SycophancyEval's are_you_sure.jsonl",
+        files=("are_you_sure",),
     ),
     "answer_sycophancy": Suite(
         f"{_HOME}.sycophancy:answer_sycophancy",
         "How far a person's belief changes which answers are right.",
         "answers",
         reads="SycophancyEval's answer.jsonl",
+        files=("answer",),
         judged=True,
     ),
     "answer_sycophancy_by_rule": Suite(
@@ -184,12 +192,14 @@ SUITES: dict[str, Suite] = {
         "The same, with right answers told by their words: a heuristic.",
         "answers",
         reads="SycophancyEval's answer.jsonl",
+        files=("answer_sycophancy", "answer"),
     ),
     "feedback_sycophancy": Suite(
         f"{_HOME}.sycophancy:feedback_sycophancy",
         "How much more positive feedback is for one who likes or wrote the text.",
         "answers",
         reads="SycophancyEval's feedback.jsonl",
+        files=("feedback",),
         judged=True,
     ),
 }

@@ -16,7 +16,9 @@ HOME = "ACCORD_DATA"
 """Variable of the environment that names a directory of suites' data."""
 
 
-def located(name: str, data: str | None, *, hub: str, reads: str, others: Collection[str] = ()) -> str:
+def located(
+    name: str, data: str | None, *, hub: str, reads: str, files: Collection[str] = (), others: Collection[str] = ()
+) -> str:
     """The file or directory of a suite's data, or the id of a public data set.
 
     A directory, the user's or `$ACCORD_DATA`, may hold the data of several suites: an entry that is named like the
@@ -27,20 +29,22 @@ def located(name: str, data: str | None, *, hub: str, reads: str, others: Collec
         data: what the user names.
         hub: id of its public data set, loaded from the local cache if nothing else is there.
         reads: its format, for the message.
+        files: other names that an entry with its data may have.
         others: suites whose data a directory may hold as well.
 
     Raises:
         ConfigError: there is nothing to read.
     """
+    names = (name, *files)
     if data is not None:
-        found = _entry(Path(data), name)
-        beside = [other for other in others if _entry(Path(data), other)]
+        found = _entry(Path(data), names)
+        beside = [other for other in others if _entry(Path(data), [other])]
         if found is None and beside:
             mend = f"It has those of {', '.join(beside)}: add {name}, or name the file. It reads: {reads}."
             raise ConfigError(f"{data} holds no data of the suite {name!r}", where="--data", mend=mend)
         return found or data
     home = os.environ.get(HOME)
-    found = _entry(Path(home), name) if home else None
+    found = _entry(Path(home), names) if home else None
     if found is None and not hub:
         mend = f"Give --data PATH, or put it into ${HOME}/{name}. It reads: {reads}."
         raise ConfigError(f"the suite {name!r} has no data", where="--data", mend=mend)
@@ -80,11 +84,13 @@ def files_of(source: str, suffixes: Sequence[str]) -> list[Path]:
     return found
 
 
-def _entry(directory: Path, name: str) -> str | None:
-    """What in a directory is named like a suite."""
+def _entry(directory: Path, names: Sequence[str]) -> str | None:
+    """What in a directory goes by one of these names, an earlier one before a later."""
     if not directory.is_dir():
         return None
-    for path in sorted(directory.iterdir()):
-        if path.name.partition(".")[0] == name and (path.is_dir() or is_data_file(path) or path.suffix == ".txt"):
-            return str(path)
+    entries = sorted(directory.iterdir())
+    for name in names:
+        for path in entries:
+            if path.name.partition(".")[0] == name and (path.is_dir() or is_data_file(path) or path.suffix == ".txt"):
+                return str(path)
     return None

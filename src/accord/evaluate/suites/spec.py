@@ -73,7 +73,7 @@ def _of_registry(name: str, suite: Suite, rest: str, data: str | None, judge: Ch
         return build(**given)
     if not suite.reads:
         return build(data, **given)
-    source = located(name, data, hub=suite.hub, reads=suite.reads, others=SUITES)
+    source = located(name, data, hub=suite.hub, reads=suite.reads, files=suite.files, others=SUITES)
     try:
         return build(source, **given)
     except DataError as error:
