@@ -35,9 +35,14 @@ def state(step: int) -> checkpoint.State:
     return checkpoint.State(step=step, tokens=10 * step, seconds=1.5, plan="abc", memory={"beta": 0.1})
 
 
-def test_restored_training_continues_bit_for_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("most", "files"), [(checkpoint.FILE_BYTES, 1), (40, 4), (1, 8)])
+def test_restored_training_continues_bit_for_bit(
+    most: int, files: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "FILE_BYTES", most)
     parameters, optimizer = trained(3)
     path = checkpoint.save(tmp_path, state(3), parameters, optimizer, keep=2)
+    assert len(list(path.glob("*.safetensors"))) == files
     advance(parameters, optimizer)
     expected = {name: p.detach().clone() for name, p in parameters.items()}
 

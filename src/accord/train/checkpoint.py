@@ -1,6 +1,6 @@
 """Exact resume: everything the next step depends on, written beside and renamed, without pickle.
 
-A checkpoint is a directory `step-000120` of `state.json` and, from each process, a safetensors file with its shares of
+A checkpoint is a directory `step-000120` of `state.json` and, from each process, safetensors files with its shares of
 what is trained, of the moments, and its random states. Any number of processes can take it up: the shares are put
 together as they need them. A run killed at any moment leaves either the whole directory or none.
 """
@@ -26,6 +26,9 @@ from accord.train import distributed
 STATE = "state.json"
 _SHARES = "*.safetensors"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+
+FILE_BYTES = 256 * 2**20
+"""Tensors that go into one file, unless one alone is larger: a file is put together in memory before it is written."""
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,10 +66,9 @@ def save(
         beside.mkdir(parents=True)
     distributed.barrier()
     with _quiet():
-        writer = HuggingFaceStorageWriter(str(beside), save_distributed=True)
-        state_dict_saver.save(
-            _tensors(parameters, optimizer), storage_writer=writer, no_dist=distributed.world_size() == 1
-        )
+        tensors = _tensors(parameters, optimizer)
+        writer = HuggingFaceStorageWriter(str(beside), fqn_to_index_mapping=_files(tensors), save_distributed=True)
+        state_dict_saver.save(tensors, storage_writer=writer, no_dist=distributed.world_size() == 1)
     if first:
         (beside / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(state)))
         for file in beside.iterdir():
@@ -140,6 +142,20 @@ def _tensors(parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Opti
             tensors |= {f"{key}:{name}": state[key] for key in _MOMENTS}
             tensors[f"step:{name}"] = torch.as_tensor(state["step"]).reshape(1)
     return tensors
+
+
+def _files(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """The number of the file that each tensor of any process goes into, by the sizes of the whole tensors."""
+    files = {f"random:{kind}:{rank}": 1 for kind in ("cpu", "cuda") for rank in range(distributed.world_size())}
+    number, size = 1, 0
+    for name, tensor in tensors.items():
+        if name in files:
+            continue
+        if size and size + tensor.nbytes > FILE_BYTES:
+            number, size = number + 1, 0
+        files[name] = number
+        size += tensor.nbytes
+    return files
 
 
 @contextmanager
