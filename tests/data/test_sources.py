@@ -125,7 +125,7 @@ def test_a_name_below_a_local_directory_is_no_hub_id(tmp_path: Path, monkeypatch
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[..., str]:
-    datasets = pytest.importorskip("datasets")
+    import datasets  # type: ignore[import-untyped]
 
     def save(**splits: list[dict[str, Any]]) -> str:
         whole = {name: datasets.Dataset.from_list(rows) for name, rows in splits.items()}

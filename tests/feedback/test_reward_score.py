@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -145,8 +147,6 @@ def test_what_is_no_number_is_refused(value: Any) -> None:
 
 
 def test_numbers_of_every_kind_are_taken() -> None:
-    numpy = pytest.importorskip("numpy")
-    torch = pytest.importorskip("torch")
     for value in (True, 1, numpy.float32(1), torch.tensor(1.0)):
         assert score(GROUPS, [Given(broken(value))])[0].scores() == (1.0, 1.0)
 
