@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accord.cli.parameters import OneOrMore, Several, Switch
+from accord.cli.models import Models
+from accord.cli.parameters import OneOrMore, Several
 from accord.cli.terminal import console
 from accord.errors import ConfigError
-from accord.train.config import ChatMode, Dtype
 
 if TYPE_CHECKING:
     from accord.chat.types import Progress
     from accord.evaluate.gate import Conditions
     from accord.feedback.judge.pair import PairJudge
     from accord.recipes.compare import Source
+
+_HOW = Models()
 
 
 def compare(
@@ -38,17 +39,7 @@ def compare(
     columns: str | None = None,
     split: str = "train",
     limit: int | None = None,
-    parallel: int = 16,
-    timeout: float = 600.0,
-    retries: int = 5,
-    key_env: str | None = None,
-    price_in: float | None = None,
-    price_out: float | None = None,
-    cache: str | None = None,
-    dtype: Dtype = "fp32",
-    device: str | None = None,
-    chat: ChatMode = "auto",
-    trust_remote_code: Switch = False,
+    how: Models = _HOW,
 ) -> int:
     """Say whether models are better or worse than the first, by axis and slice, over the same items: one page.
 
@@ -75,19 +66,8 @@ def compare(
         columns: where to find fields in a format that is not recognised, e.g. prompt=question.
         split: which split of a data set to read.
         limit: compare only the first so many prompts of each file.
-        parallel: requests to a server under way at a time.
-        timeout: seconds without a byte of a server's answer.
-        retries: attempts after one that failed.
-        key_env: environment variable with the key that a server wants.
-        price_in: price of a million tokens read, to show the cost.
-        price_out: price of a million tokens written.
-        cache: SQLite file of a model's answers; default in Accord's cache directory.
-        dtype: compute precision of a judge in this process.
-        device: torch device; default CUDA if there is one, else the CPU.
-        chat: wrap plain-text prompts as a user turn of the judge's chat template.
-        trust_remote_code: run code that comes with the judge. Off unless you trust its author.
+        how: how a judging model is opened.
     """
-    from accord.chat.spec import Opening
     from accord.recipes.compare import compare_sources, page_of, read_sources
     from accord.report.compared import print_comparison, write_comparison
 
@@ -101,9 +81,9 @@ def compare(
         template=template,
         principles=principles,
         temperature=temperature,
-        opening=Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env),
-        cache=None if cache is None else Path(cache),
-        prices=(price_in, price_out),
+        opening=how.opening(),
+        cache=how.kept(),
+        prices=(how.price_in, how.price_out),
         console=screen,
     ) as (who, told):
         compared = compare_sources(

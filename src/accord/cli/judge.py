@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
+from accord.cli.models import Models
 from accord.cli.parameters import Several, Switch
 from accord.cli.terminal import console
 from accord.errors import ConfigError
-from accord.train.config import ChatMode, Dtype
+
+_HOW = Models()
 
 
 def judge(
@@ -32,17 +33,7 @@ def judge(
     columns: str | None = None,
     split: str = "train",
     limit: int | None = None,
-    parallel: int = 16,
-    timeout: float = 600.0,
-    retries: int = 5,
-    key_env: str | None = None,
-    price_in: float | None = None,
-    price_out: float | None = None,
-    cache: str | None = None,
-    dtype: Dtype = "fp32",
-    device: str | None = None,
-    chat: ChatMode = "auto",
-    trust_remote_code: Switch = False,
+    how: Models = _HOW,
 ) -> int:
     """Have the responses to each prompt compared, and say how far whoever compares can be believed.
 
@@ -69,22 +60,11 @@ def judge(
         columns: where to find fields in a format that is not recognised, e.g. prompt=question.
         split: which split of a data set to read.
         limit: judge only the first so many prompts.
-        parallel: requests to a server under way at a time.
-        timeout: seconds without a byte of a server's answer.
-        retries: attempts after one that failed.
-        key_env: environment variable with the key that a server wants.
-        price_in: price of a million tokens read, to show the cost.
-        price_out: price of a million tokens written.
-        cache: SQLite file of a model's answers; default in Accord's cache directory.
-        dtype: compute precision of a model in this process.
-        device: torch device; default CUDA if there is one, else the CPU.
-        chat: wrap plain-text prompts as a user turn of the model's chat template.
-        trust_remote_code: run code that comes with the model. Off unless you trust its author.
+        how: how a judging model is opened.
     """
     if judge is None:
         raise ConfigError("required, and not given", where="--judge", mend="Name a model, a server or a reward.")
     _require(data, out, audit, {"--pairs": pairs, "--limit": limit})
-    from accord.chat.spec import Opening
     from accord.data import read
     from accord.feedback.judge.principles import read_principles
     from accord.feedback.judge.spec import parse_judge
@@ -100,8 +80,8 @@ def judge(
         principles=standards,
         temperature=temperature,
         name=name,
-        opening=Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env),
-        cache=None if cache is None else Path(cache),
+        opening=how.opening(),
+        cache=how.kept(),
     )
     screen = console()
     judged = judge_groups(
@@ -114,13 +94,13 @@ def judge(
         seed=seed,
         own=own,
         labelled=labelled,
-        cost=lambda: cost_of(asked, price_in, price_out),
+        cost=lambda: cost_of(asked, how.price_in, how.price_out),
         console=screen,
     )
     for part in render(judged, whole=audit):
         screen.print(part, soft_wrap=True)
     if asked is not None:
-        spent = cost_of(asked, price_in, price_out)
+        spent = cost_of(asked, how.price_in, how.price_out)
         said = "" if spent is None else f", cost {spent:.2f}"
         read_, written = asked.tokens
         screen.print(

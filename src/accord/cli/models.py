@@ -15,6 +15,7 @@ from accord.train.config import ChatMode, Dtype
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from accord.chat.spec import Opening
     from accord.recipes.constitution_cast import Cast
     from accord.record import Group
 
@@ -50,12 +51,11 @@ class Models:
     chat: ChatMode = "auto"
     trust_remote_code: Switch = False
 
-    def cast(self) -> Cast:
-        """What opens them."""
+    def opening(self) -> Opening:
+        """How they are loaded or reached."""
         from accord.chat.spec import Opening
-        from accord.recipes.constitution_cast import Cast
 
-        opening = Opening(
+        return Opening(
             self.dtype,
             self.device,
             self.chat,
@@ -65,7 +65,16 @@ class Models:
             self.retries,
             self.key_env,
         )
-        return Cast(opening, None if self.cache is None else Path(self.cache))
+
+    def kept(self) -> Path | None:
+        """The file of their answers, if one is named."""
+        return None if self.cache is None else Path(self.cache)
+
+    def cast(self) -> Cast:
+        """What opens them."""
+        from accord.recipes.constitution_cast import Cast
+
+        return Cast(self.opening(), self.kept())
 
     def cost(self, cast: Cast) -> float | None:
         """What their answers have cost so far; `None` without prices."""
