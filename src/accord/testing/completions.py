@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import threading
 import time
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from accord.policy.load import load_policy
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling, sample
+from accord.testing.loopback import JsonHandler, Loopback
 
 
-class StandIn:
+class StandIn(Loopback):
     """A server of completions, with vLLM's requests beside them.
 
     Attributes:
@@ -37,17 +36,12 @@ class StandIn:
         self._lock = threading.Lock()
         stand_in = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-            def do_GET(self) -> None:
+        class Handler(JsonHandler):
+            def do_GET(self) -> None:  # noqa: N802 - the name that the library calls
                 answers = {"/v1/models": {"data": [{"id": "tiny"}]}, "/version": {"version": stand_in.version}}
                 self.send(200, json.dumps(answers[self.path]))
 
-            def do_POST(self) -> None:
+            def do_POST(self) -> None:  # noqa: N802 - the name that the library calls
                 text = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 body = json.loads(text) if text.strip() else {}
                 with stand_in._lock:
@@ -69,25 +63,7 @@ class StandIn:
                         time.sleep(0.6)
                     self.send(200, json.dumps(stand_in.complete(body)))
 
-            def send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text.encode())))
-                with suppress(OSError):  # who waits no longer has hung up
-                    self.end_headers()
-                    self.wfile.write(text.encode())
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop answering."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)
 
     def take(self, body: dict[str, Any]) -> None:
         """New weights, if that is what the request brings."""

@@ -8,17 +8,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import urlsplit
+
+from accord.testing.loopback import JsonHandler, Loopback
 
 Fault = Literal["slow", "malformed", "dropped"] | str
 """What happens to a request: it takes long, its answer breaks off, its connection does, or a status such as "500"."""
 
 
-class StandInServer:
+class StandInServer(Loopback):
     """A server of chat completions that fails as it is told. By default it says "A" with 0.6 and "B" with 0.3.
 
     Args:
@@ -55,13 +56,8 @@ class StandInServer:
         self._lock = threading.Lock()
         stand_in = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *arguments: Any) -> None:
-                pass
-
-            def do_POST(self) -> None:
+        class Handler(JsonHandler):
+            def do_POST(self) -> None:  # noqa: N802 - the name that the library calls
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 question = body["messages"][-1]["content"]
                 with stand_in._lock:
@@ -85,25 +81,7 @@ class StandInServer:
                         stand_in.answered[question] += fault != "slow"
                     self.send(200, stand_in._answer(body))
 
-            def send(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(text.encode())))
-                with suppress(OSError):  # who waits no longer has hung up
-                    self.end_headers()
-                    self.wfile.write(text.encode())
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop serving."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)
 
     def _answer(self, body: dict[str, Any]) -> str:
         if self._behind is not None:
