@@ -149,7 +149,8 @@ def _mask(*, local_size: int | None = None, **named: Any) -> Tensor | None:
     return None
 
 
-AttentionInterface.register(NAME, _attend)
+# Within a compiled layer it stays as it is: traced, it would be compiled for this very row and again for the next.
+AttentionInterface.register(NAME, torch.compiler.disable(_attend))  # type: ignore[no-untyped-call]
 AttentionMaskInterface.register(NAME, _mask)
 
 
