@@ -12,6 +12,9 @@ from torch import Tensor
 Reading = Literal["attention", "cache"]
 """How a model reads a shared row."""
 
+Attention = Literal["parts", "blocks"]
+"""How the attention of a row that is read at once is computed: in several calls, or in one under a block mask."""
+
 
 class Segment(NamedTuple):
     """A run of tokens `[begin, end)` that no sequence leaves halfway; what continues it fills `[end, close)`.
@@ -33,12 +36,14 @@ class Layout:
         position_ids: `[1,L]` each token's position in its own sequence.
         longest: tokens of the longest sequence.
         by: read at once, by an attention made for it, or segment by segment, by a key-value cache.
+        attention: the way of the attention made for it.
     """
 
     segments: tuple[Segment, ...]
     position_ids: Tensor
     longest: int
     by: Reading
+    attention: Attention = "parts"
 
     def with_ancestors(self) -> Iterator[tuple[Segment, tuple[Segment, ...]]]:
         """Every segment with those it continues, first to last."""

@@ -99,7 +99,7 @@ class Policy:
         whole = self.reward_head is not None
         if reading is None:
             return padded_rows(batch, whole=whole, device=self.device)
-        return shared_row(batch, by=reading, whole=whole, device=self.device)
+        return shared_row(batch, by=reading, attention=self.engine.attention, whole=whole, device=self.device)
 
     def cost(self, responses: int, longest: int, shared: int) -> int:
         """Tokens that go through the model for a batch, from its number of responses and two lengths in tokens.

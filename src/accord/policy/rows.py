@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from accord.policy.layout import Layout, Reading, lay_out
+from accord.policy.layout import Attention, Layout, Reading, lay_out
 from accord.record import Encoded, EncodedResponse
 
 
@@ -106,20 +106,27 @@ def padded_rows(batch: Sequence[Encoded], *, whole: bool = False, device: torch.
 
 
 def shared_row(
-    batch: Sequence[Encoded], *, by: Reading = "attention", whole: bool = False, device: torch.device | str = "cpu"
+    batch: Sequence[Encoded],
+    *,
+    by: Reading = "attention",
+    attention: Attention = "parts",
+    whole: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Rows:
     """Lay out Groups as one row without padding, in which every distinct beginning stands once.
 
     Args:
         batch: the Groups.
         by: how the model is to read it.
+        attention: how its attention is computed if it is read at once.
         whole: feed every token, for heads that read the state after the last one (reward models).
         device: where the tensors go.
     """
     fed = _fed(batch, whole)
     keys = list(fed)
     row = lay_out([batch[b].prompt + batch[b].responses[j].tokens[: fed[b, j]] for b, j in keys])
-    layout = Layout(row.segments, torch.tensor([row.depths], device=device), max(row.depths, default=-1) + 1, by)
+    depths = torch.tensor([row.depths], device=device)
+    layout = Layout(row.segments, depths, max(row.depths, default=-1) + 1, by, attention)
     read = {(b, j): path[len(batch[b].prompt) - 1 :] for (b, j), path in zip(keys, row.paths, strict=True)}
     return _rows(batch, [row.ids], layout, read, device)
 

@@ -21,11 +21,15 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from accord.policy.engine import flash
-from accord.policy.layout import Layout
+from accord.policy.engine.block_mask import BlockMasks, block_attention
+from accord.policy.layout import Attention, Layout
 
 NAME = "accord_shared_prompts"
 
-_CHANGES = ("softcap", "s_aux", "position_bias")
+_CHANGES: dict[Attention, tuple[str, ...]] = {
+    "parts": ("softcap", "s_aux", "position_bias"),
+    "blocks": ("position_bias",),
+}
 """What some models add to attention, and a shared row cannot do."""
 
 
@@ -51,6 +55,7 @@ class Trace:
 @dataclass(frozen=True)
 class _Sharing:
     layout: Layout
+    masks: BlockMasks | None
     configs: tuple[PretrainedConfig, ...]
 
 
@@ -63,7 +68,8 @@ def shared_prompts(model: nn.Module, layout: Layout) -> Iterator[None]:
     """Read a model's input as a shared row for the length of the block."""
     owned = (getattr(module, "config", None) for module in model.modules())
     configs = {id(config): config for config in owned if isinstance(config, PretrainedConfig)}
-    with _entered(_Sharing(layout, tuple(configs.values()))):
+    masks = BlockMasks(layout) if layout.attention == "blocks" else None
+    with _entered(_Sharing(layout, masks, tuple(configs.values()))):
         yield
 
 
@@ -118,20 +124,23 @@ def _attend(
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **arguments
         )
-    added = [name for name in _CHANGES if arguments.get(name) is not None]
+    layout, masks = sharing.layout, sharing.masks
+    added = [name for name in _CHANGES[layout.attention] if arguments.get(name) is not None]
     if attention_mask is not None or dropout or added:
         raise UnsupportedAttentionError(f"its attention has {', '.join(added) or 'a mask or dropout of its own'}")
     trace = _trace.get()
     if trace is not None:
         trace.calls += 1
         trace.windows.add(sliding_window)
-    layout = sharing.layout
     if torch.is_autocast_enabled(query.device.type):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = sliding_window if sliding_window is not None and sliding_window < layout.longest else None
-    if flash.AVAILABLE and query.device.type == "cpu" and window is None and key.shape == value.shape:
+    if masks is not None:
+        cap, sinks = arguments.get("softcap"), arguments.get("s_aux")
+        out = block_attention(query, key, value, masks.under(window), scale=scale, cap=cap, sinks=sinks)
+    elif flash.AVAILABLE and query.device.type == "cpu" and window is None and key.shape == value.shape:
         out = flash.merged_flash(query, key, value, layout.segments, scale)
     else:
         out = sequence_attention(query, key, value, layout, scale=scale, window=window)

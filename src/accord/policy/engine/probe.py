@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from accord.errors import ModelError
 from accord.policy.engine.attention import Trace, UnsupportedAttentionError, traced
+from accord.policy.engine.block_mask import BLOCK
 from accord.policy.engine.cached import observed_windows
-from accord.policy.layout import Reading
+from accord.policy.layout import Attention, Reading
 from accord.policy.logprobs import Finish, token_logprobs
-from accord.policy.rows import Rows, padded_rows, shared_row
+from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
 from accord.policy.sharding import is_sharded
 from accord.record import Encoded, EncodedResponse
 
@@ -32,11 +33,13 @@ class Engine:
         reading: how a row is read in which responses share their prompt; `None`: each has a padded row of its own.
         note: the same in words, with the reason.
         limit: longest sequence for which sharing is exact; `None` if any.
+        attention: how the attention of a row that is read at once is computed.
     """
 
     reading: Reading | None = None
     note: str = "a padded row for each response"
     limit: int | None = None
+    attention: Attention = "parts"
 
     def reading_up_to(self, longest: int) -> Reading | None:
         """How a batch is read whose longest sequence has this many tokens."""
@@ -55,7 +58,8 @@ def find_engine(model: Any, finish: Finish) -> Engine:
     """The fastest way through a model that is exact, by trying each on one batch.
 
     Prompts are shared at once where all layers are attention that asks for nothing a shared row cannot give, else by
-    the model's key-value cache; either way only if log-probs and gradients equal those of separate rows.
+    the model's key-value cache; either way only if log-probs and gradients equal those of separate rows. At once means
+    under a block mask where that works (it needs an accelerator and a compiler for it), else in parts.
 
     Args:
         model: a transformers causal LM in evaluation mode.
@@ -74,36 +78,59 @@ def find_engine(model: Any, finish: Finish) -> Engine:
             mend="Give a causal language model; an encoder is one only if its configuration makes it a decoder.",
         )
     shared = "each prompt once, shared by its responses"
-    try:
-        limit = _by_attention(model, finish)
-        return Engine("attention", _limited(shared, limit), limit)
-    except _InexactError as error:
-        reason = str(error)
+    reasons: list[str] = []
+    for attention in _attentions(_device(model)):
+        try:
+            limit = _by_attention(model, finish, attention)
+            note = f"{_limited(shared, limit)}{_because(reasons, ', without a block mask: ')}"
+            return Engine("attention", note, limit, attention)
+        except _InexactError as error:
+            reasons.append(str(error))
     try:
         limit = _by_cache(model, finish)
-        return Engine("cache", f"{_limited(f'{shared} in a cache', limit)}: {reason}", limit)
+        return Engine("cache", f"{_limited(f'{shared} in a cache', limit)}{_because(reasons, ': ')}", limit)
     except _InexactError as error:
-        return Engine(note=f"{Engine.note}: {reason}, and {error}")
+        return Engine(note=f"{Engine.note}{_because([*reasons, str(error)], ': ')}")
+
+
+def _attentions(device: torch.device) -> tuple[Attention, ...]:
+    """How the attention of a row that is read at once may be computed, the fastest first."""
+    return ("parts",) if device.type == "cpu" else ("blocks", "parts")
+
+
+def _because(reasons: list[str], introduced: str) -> str:
+    """The reasons why nothing faster was chosen, each once."""
+    return introduced + ", and ".join(dict.fromkeys(reasons)) if reasons else ""
 
 
 def _limited(note: str, limit: int | None) -> str:
     return note if limit is None else f"{note}; above {limit} tokens {Engine.note}"
 
 
-def _by_attention(model: Any, finish: Finish) -> int | None:
+def _by_attention(model: Any, finish: Finish, attention: Attention) -> int | None:
     """The longest sequence up to which a row may be read at once (`None`: any).
 
     Raises:
         _InexactError: with the reason, if it may not.
     """
+    limit = _limit(_try_attention(model, finish, _BATCH, attention))
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if attention == "blocks" and min(limit or _LONGEST, positions or _LONGEST) >= _LONGEST:
+        _try_attention(model, finish, _MANY_BLOCKS, attention)
+    return limit
+
+
+def _try_attention(model: Any, finish: Finish, batch: tuple[Encoded, ...], attention: Attention) -> Trace:
+    """What layers asked for when a batch was read at once, if that was exact."""
+    rows = shared_row(batch, attention=attention, device=_device(model))
     with traced() as trace:
-        shared = _tried(model, finish, shared_row(_BATCH, device=_device(model)), "it cannot read a shared row")
+        shared = _tried(model, finish, rows, "it cannot read a shared row")
     layers = int(model.config.get_text_config().num_hidden_layers)
     if trace.calls != layers:
         raise _InexactError(f"its {layers} layers call ordinary attention {trace.calls} times")
-    if not _agree(shared, _separate(model, finish, _BATCH)):
+    if not _agree(shared, _separate(model, finish, batch)):
         raise _InexactError("reading all at once would change this architecture's results")
-    return _limit(trace)
+    return trace
 
 
 def _by_cache(model: Any, finish: Finish) -> int | None:
@@ -175,6 +202,11 @@ def _group(first: int, prompt: int, *responses: int) -> Encoded:
 
 _BATCH = (_group(3, 7, 5, 1, 3), _group(19, 1, 4, 2))
 """Every token id occurs once, so that gradients of the two layouts can be compared by id."""
+
+_MANY_BLOCKS = (_group(3, 2 * BLOCK + 24, BLOCK - 8, 9), _group(7, BLOCK + 22, 6))
+"""Sees whole blocks, parts of blocks, and nothing of some."""
+
+_LONGEST = max(map(longest_row, _MANY_BLOCKS))
 
 
 def _precision(model: nn.Module) -> torch.dtype:
