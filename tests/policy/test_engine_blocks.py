@@ -244,12 +244,13 @@ def outcome(policy: Policy) -> tuple[Tensor, dict[str, Tensor]]:
     [("qwen3", {}), ("gemma2", {"gradient_checkpointing": True}), ("mistral", {"lora_r": 4}), ("gpt2", {})],
 )
 def test_models_read_shared_rows_under_a_block_mask(
-    architecture: Architecture, settings: dict[str, Any], tmp_path: Path
+    architecture: Architecture, settings: dict[str, Any], tmp_path: Path, kernel: CompileCounterWithBackend
 ) -> None:
     policy = load_policy(tiny_model(tmp_path, architecture), **settings)
     assert policy.engine.reading == "attention"
     assert policy.engine.attention == "blocks"
     assert policy.engine.note == "each prompt once, shared by its responses"
+    assert kernel.frame_count > 0, "compiled, though attention is left out of compiled layers"
     layout = policy.rows(BATCH).layout
     assert layout is not None
     assert layout.attention == "blocks"
