@@ -108,7 +108,7 @@ def block_attention(
     """
     length = query.shape[2]
     filled = int(mask.shape[-1])
-    query, key, value = (pad(states, (0, 0, 0, filled - length)) for states in (query, key, value))
+    query, key, value = (pad(states, (0, 0, 0, filled - length)).contiguous() for states in (query, key, value))
     arguments = {"block_mask": mask, "scale": scale, "enable_gqa": query.shape[1] != key.shape[1]}
     if cap is not None:
         arguments["score_mod"] = _capped(cap)
