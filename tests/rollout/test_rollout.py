@@ -70,6 +70,13 @@ def test_the_same_seed_answers_the_same(policy: Policy) -> None:
     assert first == same != other
 
 
+def test_a_share_of_the_prompts_draws_what_all_of_them_draw(policy: Policy) -> None:
+    groups, sampling = preference_groups(4), Sampling(max_tokens=8, seed=3)
+    texts = [[one.text for one in group.responses] for group in rollout(policy, groups, n=2, sampling=sampling)]
+    share = rollout(policy, groups[1::2], n=2, sampling=sampling, places=range(1, 4, 2))
+    assert [[one.text for one in group.responses] for group in share] == texts[1::2]
+
+
 def test_a_prompt_without_room_names_its_row(policy: Policy) -> None:
     group = Group("x" * 600, origin=Origin("long.jsonl", 9))
     with pytest.raises(AccordError, match=r"^long\.jsonl:9: .*no room"):

@@ -58,6 +58,13 @@ def test_vllm_gives_what_the_trainer_reads(stand_in: StandIn, policy: Policy) ->
     assert server.rollout(policy.renderer, GROUPS, n=2, sampling=SAMPLING) == groups
 
 
+def test_a_share_of_the_prompts_is_seeded_as_in_all_of_them(stand_in: StandIn, policy: Policy) -> None:
+    server = VllmServer(stand_in.url)
+    groups = server.rollout(policy.renderer, GROUPS, n=2, sampling=SAMPLING)
+    share = server.rollout(policy.renderer, GROUPS[1::2], n=2, sampling=SAMPLING, places=(1, 3))
+    assert share == groups[1::2]
+
+
 @pytest.mark.parametrize("takes_ids", [True, False])
 def test_without_token_ids_there_is_text_and_a_warning(stand_in: StandIn, policy: Policy, takes_ids: bool) -> None:
     stand_in.ids = takes_ids

@@ -202,9 +202,8 @@ def test_every_rank_makes_as_many_passes(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("more", "named"),
     [
-        ({"reward": ("length",)}, "--reward"),
-        ({"reference_every": 4}, "--reference-every"),
-        ({"teacher": "t"}, "--teac"),
+        ({"objective": "ilql"}, "ilql"),
+        ({"objective": "trpo", "reward": ("length",)}, "trust region"),
     ],
 )
 def test_what_needs_whole_weights_is_not_sharded(
@@ -213,7 +212,7 @@ def test_what_needs_whole_weights_is_not_sharded(
     settings: dict[str, Any] = {"objective": "dpo", "model": "m", "data": ("d",), "out": "o"}
     assert not distributed.shards(TrainConfig(**settings, shard="full"))
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
-    assert distributed.shards(TrainConfig(**settings, shard="full"))
+    assert distributed.shards(TrainConfig(**settings, shard="full", reward=("length",), reference_every=4, teacher="t"))
     assert not distributed.shards(TrainConfig(**settings, shard="none"))
     with pytest.raises(ConfigError, match=named):
         distributed.shards(TrainConfig(**(settings | more), shard="full"))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from accord.policy.logprobs import hidden_states
 from accord.policy.policy import Policy
 from accord.policy.rows import Rows
+from accord.policy.sharding import is_sharded, shard_head
 
 VALUES = ("value", "cost_value")
 """The estimates a critic can give: of the reward, and of the cost, still to come."""
@@ -36,7 +37,8 @@ class Critic:
         """Heads for the named estimates on a network.
 
         The reward's head is the network's reward head if it has one: the value of a state is then at first the reward
-        of stopping there. All others start at zero, so that the first advantages are the rewards themselves.
+        of stopping there. All others start at zero, so that the first advantages are the rewards themselves. They are
+        in shares where the network is.
         """
         width = int(network.model.config.get_text_config().hidden_size)
         heads = {name: nn.Linear(width, 1) for name in names}
@@ -46,7 +48,12 @@ class Critic:
         saved = network.reward_head
         if saved is not None and "value" in heads:
             heads["value"].weight.data.copy_(saved.score.weight[:1])
-        return cls(network, {name: head.to(network.device) for name, head in heads.items()})
+        for head in heads.values():
+            if is_sharded(network.model):
+                shard_head(head, network.device)
+            else:
+                head.to(network.device)
+        return cls(network, heads)
 
     def values(self, rows: Rows) -> dict[str, Tensor]:
         """Each estimate before each trained token, `[B,n,T]` float32, with gradients where they are on."""

@@ -8,9 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from accord.errors import ModelError
 from accord.policy.decoding import evaluating
-from accord.policy.policy import Policy
+from accord.policy.policy import OwnPast, Policy
 from accord.policy.rows import Rows
+from accord.policy.sharding import exchanged, held, in_shares, is_sharded, trained_outside_layers
 from accord.record import Encoded
 
 
@@ -21,22 +23,43 @@ class MovingReference:
         \quad\text{after every } \tau \text{ steps}
 
     It starts as the policy, keeps a second copy of what is trained (of the adapters under LoRA) and costs a forward
-    pass without gradient in every step, where a fixed reference is computed once.
+    pass without gradient in every step, where a fixed reference is computed once. The copy stands in for the policy's
+    own weights while it computes. Where all weights are sharded it is a model of its own, in shares like the policy:
+    of the policy, what is in no layer has to stay whole until the backward pass.
 
     Args:
         policy: what it follows.
         every: steps between two moves (tau); 0 keeps it where it started.
         mix: the policy's share in a move (alpha); 1 copies it.
+        beside: a sharded policy that holds the same weights, of which nothing is trained; needed where the policy is
+            sharded without adapters.
+
+    Raises:
+        ModelError: the policy is sharded, and what is trained is neither all of it nor in its layers.
 
     Source: Gorbatovski et al. 2024, "Learn your reference model for real good alignment" (arXiv:2404.09656).
     """
 
-    def __init__(self, policy: Policy, *, every: int, mix: float) -> None:
-        self.policy, self.every, self.mix = policy, every, mix
+    def __init__(self, policy: Policy, *, every: int, mix: float, beside: Policy | None = None) -> None:
+        self.policy, self.every, self.mix, self._beside = policy, every, mix, beside
+        if beside is not None:
+            named = dict(beside.model.named_parameters())
+            self.weights = {name: named[name] for name in policy.trainable()}
+            return
+        if is_sharded(policy.model) and trained_outside_layers(policy.model):
+            mend = "Train it with --shard none, or leave the adapters or the reference out."
+            raise ModelError(
+                "has adapters outside of its layers, where shares have no copy", where=policy.source, mend=mend
+            )
         self.weights = {
             name: nn.Parameter(parameter.detach().clone(), requires_grad=False)
             for name, parameter in policy.trainable().items()
         }
+
+    @property
+    def past(self) -> Policy | OwnPast:
+        """Whom the policy is compared with: a policy, or a context in which it is the reference itself."""
+        return self.in_place if self._beside is None else self._beside
 
     def named(self) -> dict[str, nn.Parameter]:
         """The weights by the names they have in a checkpoint; none if they never move from the start."""
@@ -54,20 +77,19 @@ class MovingReference:
             with torch.no_grad():
                 for name, parameter in self.weights.items():
                     parameter.lerp_(trained[name], self.mix)
+            if self._beside is not None:
+                in_shares(self._beside.model)
 
     @contextmanager
     def in_place(self) -> Iterator[Policy]:
-        """The policy with the reference's weights; nothing is copied, and a waiting graph is not touched.
+        """A policy with the reference's weights; a graph of the policy's that waits is not touched.
 
-        A graph keeps parameters, not their data, so they must be back when the block ends.
+        Unless there is one beside, it is the policy itself, whose weights are back when the block ends.
         """
-        trained = self.policy.trainable()
-        own = {name: parameter.data for name, parameter in trained.items()}
-        try:
-            for name, parameter in trained.items():
-                parameter.data = self.weights[name].data
-            with evaluating(self.policy.model):
-                yield self.policy
-        finally:
-            for name, parameter in trained.items():
-                parameter.data = own[name]
+        if self._beside is not None:
+            with evaluating(self._beside.model):
+                yield self._beside
+            return
+        model = self.policy.model
+        with held(model), exchanged(self.policy.trainable(), self.weights), evaluating(model):
+            yield self.policy

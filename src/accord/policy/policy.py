@@ -31,7 +31,7 @@ from accord.policy.logprobs import (
     vocabulary_size,
 )
 from accord.policy.rows import Rows, longest_row, padded_rows, shared_row
-from accord.policy.sharding import gathered, is_first, is_sharded, let_go
+from accord.policy.sharding import gathered, held, is_first, is_sharded, let_go
 from accord.record import Encoded
 
 Dtype = Literal["fp32", "bf16"]
@@ -168,9 +168,18 @@ class Policy:
         """
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         own = Side(self.model, rows, self.finish, self.precision)
-        if not isinstance(other, Policy):
-            past = replace(own, context=lambda: self._within(other))
-            return token_divergences(own, past, measure, temperature=temperature)
+        if isinstance(other, Policy):
+            self._require_as_many_tokens(other)
+            theirs = Side(other.model, other.rows(rows.batch), other.finish, other.precision)
+        else:
+            theirs = replace(own, context=lambda: self._within(other))
+        with held(self.model):  # the head is read again and again
+            values = token_divergences(own, theirs, measure, temperature=temperature)
+        if not torch.is_grad_enabled():
+            let_go(self.model)
+        return values
+
+    def _require_as_many_tokens(self, other: Policy) -> None:
         sizes = vocabulary_size(self.model), vocabulary_size(other.model)
         if len(set(sizes)) > 1:
             raise ModelError(
@@ -178,8 +187,6 @@ class Policy:
                 where=other.source,
                 mend="Compare models that share a tokenizer.",
             )
-        theirs = Side(other.model, other.rows(rows.batch), other.finish, other.precision)
-        return token_divergences(own, theirs, measure, temperature=temperature)
 
     def rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
         """The overall value of every response, `[B,n]` float32."""
@@ -222,7 +229,7 @@ class Policy:
 
     @contextmanager
     def _within(self, past: OwnPast) -> Iterator[None]:
-        with past(), self.precision():
+        with held(self.model), past(), self.precision():
             yield
 
     def trainable(self) -> dict[str, nn.Parameter]:

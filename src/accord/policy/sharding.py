@@ -1,14 +1,17 @@
 """Weights in shares: each process holds one share of every parameter, of its gradient and of its moments (FSDP2).
 
 A layer is whole only while it computes. Every process must therefore run the same number of passes through the model,
-forward and backward, in the same order; what goes through it may differ.
+forward and backward, in the same order; what goes through it may differ. Inside `whole_weights` all is whole in every
+process, and each may run what it likes without gradients.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import torch
 import torch.distributed as dist
@@ -21,6 +24,15 @@ from accord.errors import ModelError
 
 Value = TypeVar("Value")
 Module = TypeVar("Module", bound=nn.Module)
+
+_staying: WeakSet[object] = WeakSet()
+"""Units that stay whole from their forward to their backward pass: models, for all of theirs that is in no layer."""
+
+_held: WeakSet[object] = WeakSet()
+"""Those that `let_go` leaves as they are."""
+
+_whole: WeakSet[object] = WeakSet()
+"""Units inside `whole_weights`."""
 
 
 def is_first() -> bool:
@@ -72,14 +84,97 @@ def is_sharded(model: object) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def let_go(model: object) -> None:
+def let_go(model: nn.Module) -> None:
     """Let what stays whole between forward and backward pass be in shares again; for passes without a backward pass.
 
     Left whole, it would be what `parameters()` gives, and what the next forward pass reads, stale or not. Does nothing
-    to a model that is not sharded.
+    to a model that is not sharded, is `held`, or of which nothing is trained: that is never stale, and whoever is
+    compared with it may read its head until the end of the backward pass.
     """
-    if isinstance(model, FSDPModule):
+    if not isinstance(model, FSDPModule) or model in _held or model in _whole:
+        return
+    if any(parameter.requires_grad for parameter in model.parameters()):
         model.reshard()
+
+
+def in_shares(model: nn.Module) -> None:
+    """Let everything of a model be in shares, so that the next pass reads what they hold now."""
+    for unit in _units(model):
+        unit.reshard()
+
+
+@contextmanager
+def held(model: nn.Module) -> Iterator[None]:
+    """Inside the block, passes without gradients leave whole what the block, or a backward pass, will still read."""
+    added = [unit for unit in model.modules() if unit in _staying and unit not in _held]
+    _held.update(added)
+    try:
+        yield
+    finally:
+        _held.difference_update(added)
+
+
+@contextmanager
+def whole_weights(model: nn.Module) -> Iterator[None]:
+    """Inside the block all weights are whole in every process, in the precision in which they compute.
+
+    Every process must enter and leave it; inside, each may run as many passes without gradients as it needs, and the
+    weights may not change. It takes the memory of the whole model. Does nothing to a model that is not sharded, and
+    nothing inside another such block.
+
+    Args:
+        model: a model, or a module that contains several.
+    """
+    units = [unit for unit in _units(model) if unit not in _whole]
+    layers = [unit for unit in units if unit not in _staying]
+    _whole.update(units)
+    try:
+        for unit in units:
+            unit.unshard()
+        for layer in layers:
+            layer.set_reshard_after_forward(False, recurse=False)
+        yield
+    finally:
+        for layer in layers:
+            layer.set_reshard_after_forward(True, recurse=False)
+        _whole.difference_update(units)
+        for unit in units:
+            unit.reshard()
+
+
+@contextmanager
+def exchanged(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Let parameters have other values inside the block, without touching a graph that waits for its backward pass.
+
+    A graph keeps whole parameters, not their data. They are given other data where they are whole; where they are in
+    shares the layers are gathered from, the shares are written, for the layers keep those.
+
+    Args:
+        parameters: by name; where the model is sharded, of its layers.
+        values: for each name, in shares where the parameter is.
+    """
+    own = {name: one.detach().clone() if isinstance(one, DTensor) else one.data for name, one in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            _write(parameter, values[name])
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            _write(parameter, own[name])
+
+
+def _write(parameter: nn.Parameter, value: Tensor) -> None:
+    if isinstance(parameter, DTensor):
+        with torch.no_grad():
+            parameter.copy_(value)
+    else:
+        parameter.data = value.data
+
+
+def trained_outside_layers(model: nn.Module) -> bool:
+    """Whether anything is trained that is in no layer."""
+    inside = {id(p) for layer in decoder_layers(model) for p in layer.parameters()}
+    return any(p.requires_grad and id(p) not in inside for p in model.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -131,6 +226,8 @@ def _shard_unit(
     """Shard what is not in shares yet; if it `stays`, it is whole from its forward to its backward pass."""
     _receive(unit, device)
     sharded = fully_shard(unit, mesh=mesh, mp_policy=policy, reshard_after_forward=not stays)
+    if stays:
+        _staying.add(sharded)
     # Losses are divided by global weights before the backward pass: what is left to do is to add.
     sharded.set_gradient_divide_factor(1.0)
     sharded.set_force_sum_reduction_for_comms(True)
@@ -148,6 +245,10 @@ def _receive(unit: nn.Module, device: torch.device) -> None:
         for name, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[name] = _broadcast(buffer, device)
+
+
+def _units(model: nn.Module) -> list[FSDPModule]:
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
 
 
 def _plain(unit: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:

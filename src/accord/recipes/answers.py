@@ -26,17 +26,19 @@ def sampling_of(config: TrainConfig, *place: int) -> Sampling:
 class Answer(Protocol):
     """Who answers: the policy by itself, as `rollout` has it; a server with its weights; it and an environment."""
 
-    def __call__(self, policy: Policy, groups: Sequence[Group], /, *, n: int, sampling: Sampling) -> list[Group]:
-        """The same prompts with `n` sampled responses each."""
+    def __call__(
+        self, policy: Policy, groups: Sequence[Group], /, *, n: int, sampling: Sampling, places: Sequence[int]
+    ) -> list[Group]:
+        """The same prompts with `n` sampled responses each; from seed and place follow a prompt's random numbers."""
         ...
 
 
 def share_of_ranks(
     policy: Policy, prompts: Sequence[Group], *, n: int, sampling: Sampling, answer: Answer = rollout
 ) -> list[Group]:
-    """The prompts with sampled responses; ranks share the work, and all get everything."""
-    own = replace(sampling, seed=sampling.seed + distributed.rank())
-    gathered = distributed.gather(answer(policy, distributed.share(without_feedback(prompts)), n=n, sampling=own))
+    """The prompts with sampled responses, the same for any number of ranks; they share the work, and all get all."""
+    bare, places = distributed.share(without_feedback(prompts)), distributed.share(range(len(prompts)))
+    gathered = distributed.gather(answer(policy, bare, n=n, sampling=sampling, places=places))
     # Ranks took every world_size-th prompt; back into one order.
     return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
 

@@ -40,9 +40,13 @@ class Episodes:
     environment: EnvironmentFactory
     max_turns: int
 
-    def __call__(self, policy: Policy, groups: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
+    def __call__(
+        self, policy: Policy, groups: Sequence[Group], *, n: int, sampling: Sampling, places: Sequence[int]
+    ) -> list[Group]:
         """The same prompts with `n` episodes each, scored by their return."""
-        return rollout_episodes(policy, groups, self.environment, n=n, sampling=sampling, max_turns=self.max_turns)
+        return rollout_episodes(
+            policy, groups, self.environment, n=n, sampling=sampling, max_turns=self.max_turns, places=places
+        )
 
 
 def named_environment(spec: str) -> EnvironmentFactory:

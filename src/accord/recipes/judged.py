@@ -7,6 +7,7 @@ arXiv:2401.10020, whose judge scores answers one by one as the template `score` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
@@ -21,6 +22,7 @@ from accord.feedback.judge.pair import Judgement
 from accord.feedback.judge.principles import read_principles
 from accord.feedback.judge.spec import Judge, chat_judge, parse_judge
 from accord.policy.policy import Policy
+from accord.policy.sharding import whole_weights
 from accord.recipes.align import align
 from accord.recipes.answers import sampling_of, share_of_ranks
 from accord.recipes.judge import compared
@@ -57,8 +59,7 @@ class JudgedActor:
         """The round's prompts with the policy's answers, each pair of them compared."""
         drawn, n = prompts.of_round(number), self.config.n or 1
         answered = share_of_ranks(policy, drawn, n=n, sampling=sampling_of(self.config, number))
-        judge = self._judge(policy)
-        judged, said = self._compared(judge, answered)
+        judged, said = self._compared(policy, answered)
         return Round(judged, _notes(said))
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
@@ -75,7 +76,7 @@ class JudgedActor:
             replace(mine, responses=(*mine.responses, *theirs.responses))
             for mine, theirs in zip(own, before, strict=True)
         ]
-        _, said = self._compared(self._judge(self.start), both)
+        _, said = self._compared(self.start, both)
         return [
             replace(mine, feedback=(Feedback("judge", self._name, scores={"overall": (one.p,)}),))
             for mine, one in zip(own, said, strict=True)
@@ -90,11 +91,16 @@ class JudgedActor:
             return self.given
         return _own_judge(PolicyChat(policy), self.config)
 
-    def _compared(self, judge: Judge, groups: Sequence[Group]) -> tuple[list[Group], list[Judgement]]:
-        """The Groups with the judge's Feedback, and its judgements; ranks share the work, and all get everything."""
+    def _compared(self, policy: Policy, groups: Sequence[Group]) -> tuple[list[Group], list[Judgement]]:
+        """The Groups with the Feedback of the judge, or of a policy as its own, and the judgements.
+
+        Ranks share the work, and all get everything.
+        """
+        judge = self._judge(policy)
         own = distributed.share(list(groups))
         pairs = pairs_in(own)
-        said, _ = compared(judge, own, pairs)
+        with whole_weights(policy.model) if self.given is None else nullcontext():
+            said, _ = compared(judge, own, pairs)
         judged = judged_groups(own, pairs, said, name=self._name)
         gathered = distributed.gather(
             [

@@ -28,14 +28,16 @@ class ServedAnswers:
     def __init__(self, server: RolloutServer, directory: Path) -> None:
         self._server, self._directory = server, directory
 
-    def __call__(self, policy: Policy, groups: Sequence[Group], *, n: int, sampling: Sampling) -> list[Group]:
+    def __call__(
+        self, policy: Policy, groups: Sequence[Group], *, n: int, sampling: Sampling, places: Sequence[int]
+    ) -> list[Group]:
         """The same prompts with `n` sampled responses each.
 
         Raises:
             ServerError: it does not take these weights, cannot answer, or answers with others.
         """
         self.hand_over(policy)
-        answered = self._server.rollout(policy.renderer, groups, n=n, sampling=sampling)
+        answered = self._server.rollout(policy.renderer, groups, n=n, sampling=sampling, places=places)
         for version in {response.version for group in answered for response in group.responses}:
             if version != policy.version:
                 raise ServerError(f"answered with the weights {version!r} for {policy.version!r}", where="--rollouts")

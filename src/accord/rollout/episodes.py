@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from accord.errors import ConfigError, NumericsError
 from accord.policy.policy import Policy
 from accord.policy.sample import Progress, Sampled, Sampling, sample
+from accord.policy.sharding import whole_weights
 from accord.record import Feedback, Group, Message, Response
 from accord.rollout.environment import Environment, EnvironmentFactory, Observation
 
@@ -26,6 +27,7 @@ def rollout_episodes(
     sampling: Sampling,
     max_turns: int,
     discount: float = 1.0,
+    places: Sequence[int] | None = None,
     progress: Progress | None = None,
 ) -> list[Group]:
     r"""The same prompts with `n` sampled episodes each, scored by their return :math:`\sum_t \gamma^t r_t`.
@@ -38,7 +40,8 @@ def rollout_episodes(
     `turns`, `done` (whether the environment ended it) and, where the environment gave any, `info` of each turn.
 
     Args:
-        policy: what answers, in its own precision.
+        policy: what answers, in its own precision. Where it is sharded, every process must call, and holds all of its
+            weights until it is done.
         groups: whose prompts to answer. The Group's prompt becomes what its environments show first.
         environment: makes one for each sample.
         n: episodes a prompt.
@@ -46,6 +49,7 @@ def rollout_episodes(
         max_turns: answers after which an episode ends in any case. It also ends where the model's longest sequence
             leaves no room for another.
         discount: :math:`\gamma`.
+        places: a number for each Group, from which with the seed its random numbers follow; by default its index.
         progress: told how many episodes are finished, of how many.
 
     Raises:
@@ -57,23 +61,24 @@ def rollout_episodes(
         raise ConfigError(f"max_turns {max_turns} is below 1 or discount {discount} outside of 0 to 1")
     episodes = []
     shown: list[Group] = []
-    for index, group in enumerate(groups):
+    for number, group in zip(range(len(groups)) if places is None else places, groups, strict=True):
         worlds = [environment(group) for _ in range(n)]
         states = [world.reset(group.prompt) for world in worlds]
         if any(state != states[0] for state in states):
-            raise ConfigError("the environment shows one prompt in different ways", where=_name(group, index))
+            raise ConfigError("the environment shows one prompt in different ways", where=_name(group, number))
         shown.append(replace(group, prompt=states[0] if states else group.prompt))
         ids = policy.renderer.encode_prompt(shown[-1].prompt, origin=group.origin)
-        episodes += [_Episode(shown[-1], (index, place), world, ids) for place, world in enumerate(worlds)]
+        episodes += [_Episode(shown[-1], (number, sample), world, ids) for sample, world in enumerate(worlds)]
     going = episodes
-    for turn in range(max_turns):
-        if not going:
-            break
-        for episode, answer in zip(going, _answers(policy, going, turn, sampling), strict=True):
-            episode.take(policy, answer, last=turn == max_turns - 1)
-        going = [episode for episode in going if not episode.over]
-        if progress is not None:
-            progress(len(episodes) - len(going), len(episodes))
+    with whole_weights(policy.model):
+        for turn in range(max_turns):
+            if not going:
+                break
+            for episode, answer in zip(going, _answers(policy, going, turn, sampling), strict=True):
+                episode.take(policy, answer, last=turn == max_turns - 1)
+            going = [episode for episode in going if not episode.over]
+            if progress is not None:
+                progress(len(episodes) - len(going), len(episodes))
     return [_scored(group, episodes[i * n : (i + 1) * n], policy.version, discount) for i, group in enumerate(shown)]
 
 

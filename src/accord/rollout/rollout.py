@@ -8,6 +8,7 @@ import msgspec
 
 from accord.policy.policy import Policy
 from accord.policy.sample import Progress, Sampled, Sampling, Steer, sample
+from accord.policy.sharding import whole_weights
 from accord.record import Group, Prompt, Response
 
 
@@ -17,6 +18,7 @@ def rollout(
     *,
     n: int,
     sampling: Sampling,
+    places: Sequence[int] | None = None,
     progress: Progress | None = None,
     steer: Steer | None = None,
 ) -> list[Group]:
@@ -27,10 +29,12 @@ def rollout(
     earlier responses and the feedback on them are left out.
 
     Args:
-        policy: what answers, in its own precision.
+        policy: what answers, in its own precision. Where it is sharded, every process must call, and holds all of its
+            weights until it is done.
         groups: whose prompts to answer.
         n: responses a prompt.
         sampling: how to draw.
+        places: a number for each Group, from which with the seed its random numbers follow; by default its index.
         progress: told how many responses are finished, of how many.
         steer: changes the logits of every step, see `accord.policy.sample.sample`.
 
@@ -41,7 +45,7 @@ def rollout(
     """
     renderer = policy.renderer
     prompts = [renderer.encode_prompt(group.prompt, origin=group.origin) for group in groups]
-    with policy.precision():
+    with whole_weights(policy.model), policy.precision():
         answers = sample(
             policy.model,
             prompts,
@@ -50,6 +54,7 @@ def rollout(
             stop_ids=renderer.stop_ids,
             pad_id=renderer.pad_id,
             decode=renderer.decode,
+            streams=None if places is None else [(place,) for place in places],
             progress=progress,
             name_of=lambda index: str(groups[index].origin or groups[index].id or f"prompt {index}"),
             steer=steer,

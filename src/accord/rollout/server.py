@@ -43,6 +43,7 @@ class RolloutServer(Protocol):
         *,
         n: int,
         sampling: Sampling,
+        places: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> list[Group]:
         """The same prompts with `n` sampled responses each, as `accord.rollout.rollout` gives them."""
@@ -113,6 +114,7 @@ class CompletionServer:
         *,
         n: int,
         sampling: Sampling,
+        places: Sequence[int] | None = None,
         progress: Progress | None = None,
     ) -> list[Group]:
         """The same prompts with `n` sampled responses each; feedback and earlier responses are left out.
@@ -122,6 +124,7 @@ class CompletionServer:
             groups: whose prompts to answer.
             n: responses a prompt.
             sampling: how to draw. The server has random numbers of its own, seeded for each prompt.
+            places: a number for each Group, from which with the seed that of its prompt follows; by default its index.
             progress: told how many responses are finished, of how many.
 
         Raises:
@@ -136,7 +139,8 @@ class CompletionServer:
         with ThreadPoolExecutor(self._parallel) as threads:
             under_way = {}
             for index, prompt in enumerate(prompts):
-                seed = int(np.random.default_rng((sampling.seed, index)).integers(2**31))
+                place = index if places is None else places[index]
+                seed = int(np.random.default_rng((sampling.seed, place)).integers(2**31))
                 body = {"model": model, "seed": seed, **settings}
                 under_way[threads.submit(self._choices, renderer, prompt, body, n)] = index
             try:

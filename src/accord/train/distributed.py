@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from accord.errors import ConfigError
+from accord.objectives.policy_gradient import METHODS
 from accord.train.config import TrainConfig
 
 Part = TypeVar("Part")
@@ -61,14 +62,13 @@ def shards(config: TrainConfig) -> bool:
 
 
 def _not_sharded(config: TrainConfig) -> str | None:
-    """What in these settings needs other passes on each rank, or weights that can be exchanged in place."""
-    obstacles = {
-        "sampling in rounds (--reward, --environment)": bool(config.reward) or config.environment is not None,
-        "a teacher (--teacher)": config.teacher is not None,
-        "a moving reference (--reference-every)": bool(config.reference_every),
-    }
-    obstacles["offline reinforcement learning (ilql)"] = config.objective == "ilql"
-    return next((name for name, there in obstacles.items() if there), None)
+    """What in these settings computes with whole weights besides passes through the model."""
+    if config.objective == "ilql":
+        return "offline reinforcement learning (ilql)"
+    method = METHODS.get(config.objective)
+    if method is not None and method.step is not None:
+        return f"a step within a trust region ({config.objective})"
+    return None
 
 
 def share(parts: Sequence[Part]) -> list[Part]:

@@ -175,8 +175,14 @@ def prepare_run(
 
 def _reference(config: TrainConfig, policy: Policy) -> Reference | MovingReference:
     if config.reference_every:
-        return MovingReference(policy, every=config.reference_every, mix=config.reference_mix)
+        return moving_reference(config, policy)
     return Reference(policy.fingerprint(), LogprobCache())
+
+
+def moving_reference(config: TrainConfig, policy: Policy) -> MovingReference:
+    """A reference that starts as the policy, which still has its starting weights, and moves as the settings say."""
+    beside = load_frozen(config, config.model) if is_sharded(policy.model) and not policy.adapted else None
+    return MovingReference(policy, every=config.reference_every, mix=config.reference_mix, beside=beside)
 
 
 def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> None:
@@ -263,12 +269,13 @@ def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
 
 
 def load_frozen(config: TrainConfig, model: str) -> Policy:
-    """Another model than the trained one, with the settings of the run, which no gradient reaches."""
+    """A model beside the trained one, with the settings of the run, in shares if that is, which no gradient reaches."""
     frozen = load_policy(
         model,
         dtype=config.dtype,
         device=config.device,
         chat=config.chat,
+        shard=distributed.shards(config),
         trust_remote_code=config.trust_remote_code,
     )
     frozen.model.requires_grad_(False)

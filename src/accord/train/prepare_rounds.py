@@ -23,12 +23,13 @@ from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
+from accord.train import distributed
 from accord.train.actor import Accompanied, Actor, PromptOrder, rounds_in, steps_a_round
 from accord.train.ahead import Ahead, Elsewhere
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import Measurement, measure_rewards
-from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, resolved
+from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, moving_reference, resolved
 from accord.train.progress import Display
 from accord.train.rounds import Rounds
 from accord.train.step import Task
@@ -209,6 +210,7 @@ def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
         chat=config.chat,
         seed=config.seed,
         gradient_checkpointing=config.gradient_checkpointing,
+        shard=distributed.shards(config),
         trust_remote_code=config.trust_remote_code,
     )
     return Critic.on(network, names)
@@ -218,7 +220,7 @@ def _reference(config: TrainConfig, policy: Policy, needs: set[str]) -> MovingRe
     """The starting weights, kept beside the policy's where anything asks for them."""
     if not needs & {"reference", "divergence", "mismatched_kl"}:
         return None
-    return MovingReference(policy, every=config.reference_every, mix=config.reference_mix)
+    return moving_reference(config, policy)
 
 
 def _fingerprint(policy: Policy, prompts: Prompts) -> str:

@@ -20,6 +20,7 @@ from torch import Tensor
 from accord.errors import DataError, NumericsError
 from accord.objectives.policy_gradient import BoundCredit, should_stop
 from accord.policy.moving import MovingReference
+from accord.policy.sharding import is_sharded
 from accord.record import Encoded, Group, read_groups, write_groups
 from accord.record.adapt import adapt
 from accord.train import distributed
@@ -203,12 +204,15 @@ class Rounds:
         indices = {id(example): index for index, example in enumerate(examples)}
         computed: dict[int, dict[str, Tensor]] = {}
         limit, cost = self._config.micro_batch_tokens, self._task.policy.cost
+        parts = micro_batches(examples, limit, cost)
         with torch.no_grad():
-            for part in distributed.share(micro_batches(examples, limit, cost)):
+            for part in distributed.share(parts):
                 folded = self._folded([example.encoded for example in part], names)
                 for b, example in enumerate(part):
                     n, t = len(example.encoded.responses), _longest(example.encoded)
                     computed[indices[id(example)]] = {name: x[b, :n, :t].cpu() for name, x in folded.items()}
+            for part in distributed.idle(parts) if is_sharded(self._task.policy.model) else ():
+                self._folded([example.encoded for example in part], names)
         everywhere = {index: given for of_rank in distributed.gather(computed) for index, given in of_rank.items()}
         return [
             dataclasses.replace(example, given={**example.given, **everywhere[index]})
@@ -222,8 +226,8 @@ class Rounds:
             with task.reference.in_place() as reference:
                 folded["reference"] = reference.logprobs(rows, temperature=task.temperature)
             if "divergence" in names:
-                start = task.reference.in_place
-                folded["divergence"] = task.policy.divergences(rows, start, _forward_kl, temperature=task.temperature)
+                past = task.reference.past
+                folded["divergence"] = task.policy.divergences(rows, past, _forward_kl, temperature=task.temperature)
         if OWN in names:
             folded[OWN] = task.policy.logprobs(rows, temperature=task.temperature)
         if task.critic is not None:

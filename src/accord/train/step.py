@@ -154,7 +154,7 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
                 torch.autograd.backward(loss)
             _add(sums, {"loss": (loss.detach(), None)})
             _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
-        _pass_idly(task, idle)
+        _pass_idly(task, idle, shared)
     if backward:
         gradients = _gradients(task)
         if not is_sharded(task.policy.model):
@@ -173,13 +173,12 @@ def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens
     total = torch.zeros(2, dtype=torch.float64, device=task.policy.device)
     with torch.no_grad():
         parts = micro_batches(matched, micro_batch_tokens, task.policy.cost)
-        for part in distributed.share(parts):
+        own, idle = distributed.share(parts), _idle(task, parts)
+        for counts, part in [*((1.0, part) for part in own), *((0.0, part) for part in idle)]:
             encoded = [example.encoded for example in part]
             rows = task.policy.rows(encoded)
             ratio = task.policy.logprobs(rows) - task.reference.logprobs(encoded, rows)
-            total += torch.stack([ratio.double().sum(), rows.valid.double().sum()])
-        for part in _idle(task, parts):
-            task.policy.logprobs([example.encoded for example in part])
+            total += counts * torch.stack([ratio.double().sum(), rows.valid.double().sum()])
     distributed.sum_tensors([total])
     return (total[0] / total[1].clamp_min(1.0)).float()
 
@@ -193,7 +192,8 @@ def step_pairs(task: Task, batches: Sequence[Batch], idle: Sequence[Batch] = ())
             prefer, mask = tensors["prefer"], tensors["mask"]
             margins = [pairwise(seq_sum(tensors[name], mask)) for name in ("policy", "reference")]
             rows += torch.stack([prefer, *margins], -1)[prefer > 0].tolist()
-        _pass_idly(task, idle)
+        for batch in idle:
+            _tensors(task, batch)
     return _of_all_ranks(rows, columns=3, device=task.policy.device)
 
 
@@ -205,7 +205,8 @@ def step_ratios(task: Task, batches: Sequence[Batch], idle: Sequence[Batch] = ()
             tensors = _tensors(task, batch)
             ratio = seq_log_ratio(tensors["policy"], tensors["reference"], tensors["mask"])
             rows += torch.stack([tensors["label"], ratio], -1)[tensors["label"] != 0].tolist()
-        _pass_idly(task, idle)
+        for batch in idle:
+            _tensors(task, batch)
     return _of_all_ranks(rows, columns=2, device=task.policy.device)
 
 
@@ -224,11 +225,13 @@ def _idle(task: Task, parts: Sequence[list[Example]]) -> list[list[Example]]:
     return distributed.idle(parts) if is_sharded(task.policy.model) else []
 
 
-def _pass_idly(task: Task, idle: Sequence[Batch]) -> None:
+def _pass_idly(task: Task, idle: Sequence[Batch], shared: Mapping[str, Tensor]) -> None:
+    """The passes of these batches, forward and where gradients are on backward, without a trace of them."""
     for batch in idle:
-        outputs = [one for one in _tensors(task, batch).values() if isinstance(one, Tensor) and one.requires_grad]
-        if outputs:
-            torch.autograd.backward([0.0 * output.sum() for output in outputs])
+        parts = task.terms({**_tensors(task, batch), **shared}).components()
+        loss = torch.stack([(part.weight * part.loss).sum() for part in parts]).sum()
+        if loss.requires_grad:
+            torch.autograd.backward(0.0 * loss)
 
 
 def _tensors(task: Task, batch: Batch) -> dict[str, Any]:
