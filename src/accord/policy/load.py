@@ -16,6 +16,7 @@ from accord.errors import AccordError, ConfigError, ModelError
 from accord.policy.chat import Renderer
 from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
+from accord.policy.engine.compiled import compile_layers
 from accord.policy.engine.memory import keep_freed_blocks
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import Head, RewardHead
@@ -36,6 +37,7 @@ def load_policy(
     chat: Literal["auto", "on", "off"] = "auto",
     seed: int = 0,
     gradient_checkpointing: bool = False,
+    compile: bool = False,  # noqa: A002
     shard: bool = False,
     trust_remote_code: bool = False,
 ) -> Policy:
@@ -52,11 +54,13 @@ def load_policy(
         chat: whether plain-text prompts are wrapped as a user turn, see `Renderer`.
         seed: seeds the adapters' and the reward head's initial weights.
         gradient_checkpointing: recompute activations in the backward pass.
+        compile: compile the decoder layers, in the first passes that compute log-probs; see `compile_layers`.
         shard: distribute the weights over the processes of the process group. Only the first reads them from disk.
         trust_remote_code: run code that comes with the model.
 
     Raises:
         ModelError: the model or tokenizer cannot be loaded, or is not a causal language model.
+        ConfigError: the device is not there, or `compile` has no compiler or no effect.
     """
     source = str(model)
     _require_there(source)
@@ -87,7 +91,20 @@ def load_policy(
         # Without it, the frozen embeddings' output needs no gradient and checkpointed layers get none.
         policy.model.enable_input_require_grads()
     training_mode(policy)
+    if compile:
+        _compile(policy)
     return policy
+
+
+def _compile(policy: Policy) -> None:
+    """Have the policy's layers compiled where its batches go through them without a cache."""
+    if policy.engine.reading == "cache":
+        raise ConfigError(
+            f"has no effect on {policy.source}, where {policy.engine.note}", where="--compile", mend="Leave it out."
+        )
+    compile_layers(policy.model)
+    note = f"{policy.engine.note}; layers are compiled when first needed"
+    policy.engine = replace(policy.engine, note=note)
 
 
 def _put(policy: Policy, device: torch.device) -> None:

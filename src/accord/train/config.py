@@ -60,6 +60,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lora_alpha: scale of the adapters; default twice the rank.
         lora_dropout: dropout inside the adapters.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
+        compile: compile the decoder layers by torch.compile for training and scoring: some of the time between matrix
+            products goes, for half a minute or more at the start. Needs a C++ compiler, on a GPU also triton.
         shard: with several processes, hold a share of the weights, gradients and moments in each (full) or all in
             each (none). Auto shards on GPUs, except what cannot be sharded: rounds of sampling, moving references and
             teachers.
@@ -155,6 +157,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     lora_alpha: float | None = None
     lora_dropout: float = 0.0
     gradient_checkpointing: bool = False
+    compile: bool = False
     shard: Shard = "auto"
     chat: ChatMode = "auto"
     save_every: int | None = None

@@ -263,6 +263,7 @@ def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
         chat=config.chat,
         seed=config.seed,
         gradient_checkpointing=config.gradient_checkpointing,
+        compile=config.compile,
         shard=distributed.shards(config),
         trust_remote_code=config.trust_remote_code,
     )
