@@ -69,11 +69,12 @@ test_distributed_rounds.learn_all(sys.stdin.buffer.read())
 
 
 class Spread:
-    """A reward that is hardly ever the same for two texts."""
+    """A reward that is hardly ever the same for two texts; the first of several processes asks it for all."""
 
     name = "spread"
 
     def __call__(self, groups: Sequence[Group]) -> list[Row]:
+        assert os.environ.get("RANK", "0") == "0"
         return [tuple(sum(map(ord, response.text)) % 97 / 97 for response in group.responses) for group in groups]
 
 

@@ -1,4 +1,4 @@
-"""A policy's answers to the prompts of a round, shared out over the processes of a run, and set against given ones."""
+"""A policy's answers to the prompts of a round: shared out over a run's processes, scored, set against given ones."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from msgspec.structs import replace
 
+from accord.feedback.reward import Part, Reward
+from accord.feedback.score import Missing, Observer, RewardStatistics, score
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.record import Feedback, Group, Preference
@@ -41,6 +43,24 @@ def share_of_ranks(
     gathered = distributed.gather(answer(policy, bare, n=n, sampling=sampling, places=places))
     # Ranks took every world_size-th prompt; back into one order.
     return [gathered[place % len(gathered)][place // len(gathered)] for place in range(len(prompts))]
+
+
+def scored_for_all(
+    groups: Sequence[Group], rewards: Sequence[Reward | Part], *, missing: Missing, observe: Observer | None = None
+) -> list[Group]:
+    """The Groups with their scores, as `score` gives them: the first rank asks the rewards, and all learn from that.
+
+    A server or a sampling judge need not say the same to every rank, and ranks that disagreed would lose each other.
+    """
+    found: list[Group] = []
+    said: list[RewardStatistics] = []
+    if distributed.rank() == 0:
+        found = score(groups, rewards, missing=missing, observe=said.append)
+    found, said = distributed.from_first((found, said))
+    if observe is not None:
+        for statistics in said:
+            observe(statistics)
+    return found
 
 
 def preferred(given: Group, own: Group, name: str) -> Group:

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from accord.errors import ConfigError
 from accord.feedback.reward import Part, Reward
-from accord.feedback.score import Observer, RewardStatistics, parts_of, score
+from accord.feedback.score import Observer, RewardStatistics, parts_of
 from accord.objectives import resolve, signature_of
 from accord.objectives.policy_gradient import METHODS
 from accord.policy.policy import Policy
 from accord.policy.sample import Sampling
 from accord.recipes.alarms import RewardGuard
 from accord.recipes.align import align
-from accord.recipes.answers import Answer, share_of_ranks
+from accord.recipes.answers import Answer, scored_for_all, share_of_ranks
 from accord.recipes.episodic import EpisodeReturn, Episodes, named_environment
 from accord.recipes.guided import GuidedActor, require_guidable
 from accord.recipes.opposed import OpposedActor
@@ -72,7 +72,7 @@ class RewardedActor:
         answered = self._answered(
             policy, prompts, n=1, temperature=self.config.sample_temperature, seed=self.config.seed
         )
-        return score(answered, self.rewards, missing="record") if answered else []
+        return scored_for_all(answered, self.rewards, missing="record") if answered else []
 
     def _scored(
         self, policy: Policy, prompts: Sequence[Group], number: int, attempt: int, notes: dict[str, float]
@@ -81,7 +81,7 @@ class RewardedActor:
 
         def draw(asked: Sequence[Group], n: int, seed: int, observe: Observer | None = None) -> list[Group]:
             answered = self._answered(policy, asked, n=n, temperature=temperature, seed=seed)
-            return score(answered, parts, missing=self.config.missing_reward, observe=observe)
+            return scored_for_all(answered, parts, missing=self.config.missing_reward, observe=observe)
 
         seed = self._seed(number, attempt)
         scored = draw(prompts, self.config.n or 1, seed, _note_into(notes))
@@ -96,7 +96,7 @@ class RewardedActor:
         if not self.greedy:
             return scored
         best_guess = self._answered(policy, prompts, n=1, temperature=0.0, seed=seed)
-        baselines = score(best_guess, self.rewards, missing=self.config.missing_reward)
+        baselines = scored_for_all(best_guess, self.rewards, missing=self.config.missing_reward)
         return [_with_baseline(group, baseline) for group, baseline in zip(scored, baselines, strict=True)]
 
     def _seed(self, *place: int) -> int:

@@ -9,10 +9,10 @@ from functools import cached_property
 from msgspec.structs import replace
 
 from accord.feedback.reward import Part, Reward
-from accord.feedback.score import RewardStatistics, score
+from accord.feedback.score import RewardStatistics
 from accord.policy.blend import acting_as_one
 from accord.policy.policy import Policy
-from accord.recipes.answers import sampling_of, share_of_ranks
+from accord.recipes.answers import sampling_of, scored_for_all, share_of_ranks
 from accord.record import Group, Response
 from accord.train.actor import PromptOrder, Round
 from accord.train.collate import OWN, SAMPLER
@@ -63,13 +63,13 @@ class OpposedActor:
                 notes[f"reward/{statistics.name}"] = statistics.mean
 
         opposed = [_opposed(mine, other) for mine, other in zip(own, theirs, strict=True)]
-        return Round(score(opposed, self.rewards, missing=self.config.missing_reward, observe=note), notes)
+        return Round(scored_for_all(opposed, self.rewards, missing=self.config.missing_reward, observe=note), notes)
 
     def examine(self, policy: Policy, prompts: Sequence[Group]) -> list[Group]:
         """One scored answer of the policy to each held-out prompt."""
         sampling = replace(sampling_of(self.config), seed=self.config.seed)
         answered = share_of_ranks(policy, prompts, n=1, sampling=sampling)
-        return score(answered, self.rewards, missing="record") if answered else []
+        return scored_for_all(answered, self.rewards, missing="record") if answered else []
 
 
 def _opposed(own: Group, theirs: Group) -> Group:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from accord.errors import ConfigError
 from accord.objectives.policy_gradient import METHODS
+from accord.policy import sharding
 from accord.train.config import TrainConfig
 
 Part = TypeVar("Part")
@@ -96,6 +97,11 @@ def gather(value: Any) -> list[Any]:
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def from_first(value: Part) -> Part:
+    """The value of the first rank, whatever this one has."""
+    return sharding.from_first(value) if world_size() > 1 else value
 
 
 def barrier() -> None:
