@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from hypothesis import given
@@ -83,20 +85,22 @@ def test_a_frozen_weight_costs_no_gradient() -> None:
 
 
 def test_without_gradients_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Tensor | None] = []
+    made: list[weakref.ref[Tensor]] = []
     logits = head._logits
 
-    def watched(states: Tensor, weight: Tensor, scale: float, buffer: Tensor | None) -> Tensor:
-        made.append(buffer)
-        return logits(states, weight, scale, buffer)
+    def watched(states: Tensor, weight: Tensor, scale: float) -> Tensor:
+        tile = logits(states, weight, scale)
+        made.append(weakref.ref(tile))
+        return tile
 
     monkeypatch.setattr(head, "_logits", watched)
     states, weight, target, _ = problem(9, 30, seed=5)
     with torch.no_grad():
         linear_logprobs(states, weight, target)
-    assert made[-1] is not None
-    linear_logprobs(states, weight, target)
-    assert made[-1] is None
+    assert made.pop()() is None
+    values = linear_logprobs(states, weight, target)
+    assert made.pop()() is not None
+    assert values.requires_grad
 
 
 def test_extreme_logits_stay_finite() -> None:

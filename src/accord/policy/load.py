@@ -17,6 +17,7 @@ from accord.policy.chat import Renderer
 from accord.policy.classifiers import classifier_task
 from accord.policy.engine.attention import recompute_contexts
 from accord.policy.engine.compiled import compile_layers
+from accord.policy.engine.layers import use_lean_layers
 from accord.policy.engine.memory import keep_freed_blocks
 from accord.policy.engine.probe import find_engine
 from accord.policy.heads import Head, RewardHead
@@ -76,6 +77,8 @@ def load_policy(
     torch.manual_seed(seed)
     if lora_r:
         policy.model = with_adapters(network, lora_r, lora_alpha, lora_dropout)
+    if not compile:  # a compiler finds more than these, and less in them
+        use_lean_layers(policy.model)
     head = RewardHead.for_model(network, source) if reward else None
     torch.set_rng_state(generator_state)
     policy.model.eval()

@@ -18,7 +18,7 @@ from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
 from accord.policy.engine.cached import cached_states
 from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
-from accord.policy.engine.memory import sparse_embedding_gradient
+from accord.policy.engine.tied import one_gradient
 from accord.policy.rows import Rows
 
 CHUNK_BYTES = 64 * 2**20
@@ -129,7 +129,7 @@ def token_logprobs_and_collisions(
         return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
     states, head = _predicting(model, rows)
     with torch.no_grad():
-        (collisions,) = _chunked(head, states, rows.target, finish.at(temperature), _collision)
+        (collisions,) = _chunked(head.module, states, rows.target, finish.at(temperature), _collision)
     return rows.fold(_chosen_logprobs(head, states, rows.target, finish, temperature)), rows.fold(collisions)
 
 
@@ -142,7 +142,7 @@ def token_logprobs_and_peaks(model: nn.Module, rows: Rows, finish: Finish) -> tu
         return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
     with torch.no_grad():
         states, head = _predicting(model, rows)
-        values, peaks = _chunked(head, states, rows.target, finish.at(1.0), _chosen_and_peak)
+        values, peaks = _chunked(head.module, states, rows.target, finish.at(1.0), _chosen_and_peak)
     return rows.fold(values), rows.fold(peaks)
 
 
@@ -153,36 +153,46 @@ def token_logprobs_and_entropies(
     if not len(rows.target):
         return torch.zeros_like(rows.mask), torch.zeros_like(rows.mask)
     states, head = _predicting(model, rows)
-    weight, scale = _only_weight(head), finish.scale / temperature
-    if finish.cap is None and weight is not None:
-        values, entropies = linear_logprobs_and_entropies(_in_compute_dtype(states), weight, rows.target, scale=scale)
+    scale = finish.scale / temperature
+    if finish.cap is None and head.weight is not None:
+        computed = _in_compute_dtype(states)
+        values, entropies = linear_logprobs_and_entropies(computed, head.weight, rows.target, scale=scale)
     else:
-        values, entropies = _chunked(head, states, rows.target, finish.at(temperature), _chosen_and_entropy)
+        values, entropies = _chunked(head.module, states, rows.target, finish.at(temperature), _chosen_and_entropy)
     return rows.fold(values), rows.fold(entropies)
 
 
-def _predicting(model: nn.Module, rows: Rows) -> tuple[Tensor, nn.Module]:
+@dataclass(frozen=True)
+class _Head:
+    """An LM head, and the weight to read in its stead where calling it is nothing but a product with that."""
+
+    module: nn.Module
+    weight: Tensor | None
+
+
+def _predicting(model: nn.Module, rows: Rows) -> tuple[Tensor, _Head]:
     """The states `[N,H]` that predict the trained tokens, and the head that is to read them."""
     head = output_head(model)
-    with sparse_embedding_gradient(model, head):
-        return hidden_states(model, rows)[rows.place], head
+    if not _is_product(head):
+        return hidden_states(model, rows)[rows.place], _Head(head, None)
+    with one_gradient(model, head) as tied:
+        states = hidden_states(model, rows)[rows.place]
+    weight: Any = head.weight if tied is None else tied
+    return states, _Head(head, weight)
 
 
-def _chosen_logprobs(head: nn.Module, states: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
+def _chosen_logprobs(head: _Head, states: Tensor, target: Tensor, finish: Finish, temperature: float) -> Tensor:
     """Log-probabilities `[N]` of the targets, with gradients, by the way that is cheapest for this head."""
-    weight = _only_weight(head)
-    if finish.cap is None and weight is not None:
-        return linear_logprobs(_in_compute_dtype(states), weight, target, scale=finish.scale / temperature)
-    (values,) = _chunked(head, states, target, finish.at(temperature), _chosen)
+    if finish.cap is None and head.weight is not None:
+        return linear_logprobs(_in_compute_dtype(states), head.weight, target, scale=finish.scale / temperature)
+    (values,) = _chunked(head.module, states, target, finish.at(temperature), _chosen)
     return values
 
 
-def _only_weight(head: nn.Module) -> Tensor | None:
-    """The head's weight where calling the head is nothing but a product with it."""
+def _is_product(head: nn.Module) -> bool:
+    """Whether calling the head is nothing but a product with its weight."""
     hooks = head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks
-    if type(head) is not nn.Linear or getattr(head, "bias", None) is not None or hooks:
-        return None
-    return head.weight
+    return type(head) is nn.Linear and getattr(head, "bias", None) is None and not hooks
 
 
 def _in_compute_dtype(states: Tensor) -> Tensor:

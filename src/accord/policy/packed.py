@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from accord.policy.engine.layers import is_own
+from accord.policy.engine.operators import onednn_linear, onednn_operator
+from accord.policy.engine.products import linear_forward
 
 PACKED_BYTES = 4 * 2**30
 """Largest total of the copies; a model beyond it is used as it is."""
@@ -22,20 +25,9 @@ SMALLEST = 2**16
 _ROWS = 16
 """The batch that weights are reordered for: as good for fewer rows, and hardly worse for many."""
 
+_reorder = onednn_operator("_reorder_linear_weight", ("self", "batch_size"))
 
-def _operator(name: str, arguments: tuple[str, ...]) -> Any:
-    """An operator of oneDNN if it takes these arguments, else `None`: it is not a public interface."""
-    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    packet = getattr(torch.ops.mkldnn, name, None) if built else None
-    if packet is None or tuple(argument.name for argument in packet.default._schema.arguments) != arguments:
-        return None
-    return packet.default
-
-
-_reorder = _operator("_reorder_linear_weight", ("self", "batch_size"))
-_linear = _operator("_linear_pointwise", ("X", "W", "B", "attr", "scalars", "algorithm"))
-
-AVAILABLE = _reorder is not None and _linear is not None
+AVAILABLE = _reorder is not None and onednn_linear is not None
 """Whether this PyTorch has the operators as they are used here."""
 
 
@@ -48,8 +40,8 @@ class _Packed:
 
     def __call__(self, states: Tensor) -> Tensor:
         if torch.is_grad_enabled() or states.dtype != torch.float32:  # another thread trains with the model
-            return nn.Linear.forward(self._layer, states)
-        product: Tensor = _linear(states, self._weight, self._layer.bias, "none", [], "")
+            return linear_forward(self._layer, states)
+        product: Tensor = onednn_linear(states, self._weight, self._layer.bias, "none", [], "")
         return product
 
 
@@ -64,17 +56,20 @@ def packed_linears(model: nn.Module) -> Iterator[None]:
     size = 4 * sum(layer.weight.numel() for layer in layers)
     if not AVAILABLE or torch.is_autocast_enabled("cpu") or size > PACKED_BYTES:
         layers = []
+    before = [vars(layer).get("forward") for layer in layers]
     try:
         for layer in layers:
             vars(layer)["forward"] = _Packed(layer)
         yield
     finally:
-        for layer in layers:
+        for layer, forward in zip(layers, before, strict=True):
             vars(layer).pop("forward", None)
+            if forward is not None:
+                vars(layer)["forward"] = forward
 
 
 def _gains(layer: nn.Linear) -> bool:
     """Whether a layer is worth packing; one whose forward pass was replaced, or whose weight is sharded, is not."""
     weight = layer.weight
     plain = type(weight) is nn.Parameter and weight.device.type == "cpu" and weight.dtype == torch.float32
-    return plain and weight.numel() >= SMALLEST and "forward" not in vars(layer)
+    return plain and weight.numel() >= SMALLEST and is_own(layer)

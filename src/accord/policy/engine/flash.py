@@ -14,22 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.policy.engine.operators import known_operator
 from accord.policy.layout import Segment
 
 _FORWARD = ("query", "key", "value", "dropout_p", "is_causal", "attn_mask", "scale")
 _BACKWARD = ("grad_out", "query", "key", "value", "out", "logsumexp", "dropout_p", "is_causal", "attn_mask", "scale")
 
 
-def _operator(name: str, arguments: tuple[str, ...]) -> Any:
-    """An operator of PyTorch's own library if it takes these arguments, else `None`: it is not a public interface."""
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is None or tuple(argument.name for argument in packet.default._schema.arguments) != arguments:
-        return None
-    return packet.default
-
-
-_forward = _operator("_scaled_dot_product_flash_attention_for_cpu", _FORWARD)
-_backward = _operator("_scaled_dot_product_flash_attention_for_cpu_backward", _BACKWARD)
+_forward = known_operator("aten", "_scaled_dot_product_flash_attention_for_cpu", _FORWARD)
+_backward = known_operator("aten", "_scaled_dot_product_flash_attention_for_cpu_backward", _BACKWARD)
 
 PIECE = 128
 """Longest piece that the kernel computes under a triangle, where it is half as fast as on a full rectangle."""

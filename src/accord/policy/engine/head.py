@@ -13,6 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.policy.engine.memory import in_large_pages
+from accord.policy.engine.products import times_transposed
+
 ROWS, COLUMNS = 512, 4096
 """Shape of a tile of logits; 8 MiB in float32 stay in a processor's cache."""
 
@@ -66,13 +69,12 @@ class _LinearLogprobs(torch.autograd.Function):
         head = weight.to(states.dtype)
         count, vocabulary = len(states), len(weight)
         kept: dict[tuple[int, int], Tensor] = {}
-        buffer = _buffer(states)
         columns = range(0, vocabulary, COLUMNS)
         peaks, sums, products = (states.new_zeros(count, len(columns), dtype=torch.float32) for _ in range(3))
         chosen = states.new_empty(count, dtype=torch.float32)
         for rows, cols in _tiles(count, vocabulary):
             keep = budget >= 4 * _size(rows) * _size(cols)
-            tile = _logits(states[rows], head[cols], scale, None if keep else buffer)
+            tile = _logits(states[rows], head[cols], scale)
             index = cols.start // COLUMNS
             here, local = _targets_within(target[rows], cols)
             chosen[rows][here] = tile[here, local]
@@ -98,14 +100,13 @@ class _LinearLogprobs(torch.autograd.Function):
         states, weight, target, peaks, lse, entropies = ctx.saved_tensors
         upstream = gradients[0].float() * ctx.scale
         head = weight.to(states.dtype)
-        to_states = torch.empty_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-        to_weight = torch.empty_like(weight) if ctx.needs_input_grad[1] else None
-        buffer = _buffer(states)
+        to_states = torch.zeros_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
+        to_weight = in_large_pages(torch.empty_like(weight)) if ctx.needs_input_grad[1] else None
         for rows, cols in _tiles(len(states), len(weight)):
             peak = peaks[rows, cols.start // COLUMNS]
             tile = ctx.kept.pop((rows.start, cols.start), None)
             if tile is None:
-                tile = _logits(states[rows], head[cols], ctx.scale, buffer).sub_(peak[:, None]).exp_()
+                tile = _logits(states[rows], head[cols], ctx.scale).sub_(peak[:, None]).exp_()
             share = (peak - lse[rows]).exp()
             if entropies is None:  # d logprob / d z = onehot - p
                 tile.mul_((share * -upstream[rows])[:, None])
@@ -118,7 +119,7 @@ class _LinearLogprobs(torch.autograd.Function):
             tile[here, local] += upstream[rows][here]
             delta = tile.to(states.dtype)
             if to_states is not None:
-                _add_product(to_states[rows], delta, head[cols], first=cols.start == 0)
+                to_states[rows] += times_transposed(delta, head[cols].t())
             if to_weight is not None:
                 _add_product(to_weight[cols], delta.t(), states[rows], first=rows.start == 0)
         return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None, None, None
@@ -135,15 +136,9 @@ def _size(part: slice) -> int:
     return size
 
 
-def _buffer(states: Tensor) -> Tensor:
-    """Room for a tile, used again and again: fresh memory for each would cost as much as the sums."""
-    return states.new_empty(min(ROWS, len(states)) * COLUMNS)
-
-
-def _logits(states: Tensor, head: Tensor, scale: float, buffer: Tensor | None) -> Tensor:
-    """A tile of logits in float32, in the buffer if there is one."""
-    out = None if buffer is None else buffer[: len(states) * len(head)].view(len(states), len(head))
-    tile = torch.mm(states, head.t(), out=out).float()
+def _logits(states: Tensor, head: Tensor, scale: float) -> Tensor:
+    """A tile of logits in float32."""
+    tile = times_transposed(states, head).float()
     return tile if scale == 1.0 else tile.mul_(scale)
 
 
