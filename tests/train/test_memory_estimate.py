@@ -77,6 +77,20 @@ def test_shares_divide_what_lasts_and_gather_what_computes(wide: Path) -> None:
     assert four.gathered == 2 * 4 * (2 * layer + beside)
 
 
+def test_sampling_takes_the_cache_and_the_weights_that_are_in_shares(wide: Path) -> None:
+    policy = load_policy(wide)
+    one, four = (
+        estimate_memory(policy.model, dtype="fp32", tokens=1, checkpointing=False, processes=count, sampled=TOKENS)
+        for count in (1, 4)
+    )
+    with torch.no_grad():
+        cache = policy.model(torch.ones(1, TOKENS, dtype=torch.long), use_cache=True).past_key_values
+    assert one.sampling == sum(layer.keys.nbytes + layer.values.nbytes for layer in cache.layers)
+    assert four.sampling - one.sampling == sum(parameter.nbytes for parameter in policy.model.parameters())
+    micro_batch = four.gathered + four.activations + four.logits
+    assert four.to_come == four.gradients + four.optimizer + max(micro_batch, four.sampling)
+
+
 def test_adapters_need_gradients_and_moments_of_themselves_only(wide: Path) -> None:
     found = footprint(
         str(wide), dtype="bf16", rank=8, checkpointing=False, tokens=TOKENS, processes=1, trust_remote_code=False

@@ -17,6 +17,7 @@ def memory(
     micro_batch_tokens: int = 4096,
     tokens_per_step: int = 16384,
     processes: int = 1,
+    rounds: bool = False,
     tflops: float | None = None,
     trust_remote_code: bool = False,
 ) -> int:
@@ -30,10 +31,12 @@ def memory(
         micro_batch_tokens: as in training.
         tokens_per_step: as in training.
         processes: over how many processes, one a device, the weights are sharded.
+        rounds: whether training goes in rounds of sampling in these processes.
         tflops: what a device computes in a second of training, in 10^12 operations; default what this one computes in
             products of large matrices, which is an upper bound.
         trust_remote_code: run code that comes with the model.
     """
+    from accord.policy.sample import BATCH_TOKENS
     from accord.recipes.footprint import footprint, measured_speed
     from accord.train.memory import format_bytes
 
@@ -47,6 +50,7 @@ def memory(
         checkpointing=gradient_checkpointing,
         tokens=micro_batch_tokens,
         processes=processes,
+        sampled=BATCH_TOKENS if rounds else 0,
         trust_remote_code=trust_remote_code,
     )
     speed = measured_speed(dtype) if tflops is None else tflops * 1e12

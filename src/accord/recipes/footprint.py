@@ -38,7 +38,15 @@ class Footprint:
 
 
 def footprint(
-    model: str, *, dtype: Dtype, rank: int, checkpointing: bool, tokens: int, processes: int, trust_remote_code: bool
+    model: str,
+    *,
+    dtype: Dtype,
+    rank: int,
+    checkpointing: bool,
+    tokens: int,
+    processes: int,
+    sampled: int = 0,
+    trust_remote_code: bool = False,
 ) -> Footprint:
     r"""Estimate from the model's shape.
 
@@ -53,6 +61,7 @@ def footprint(
         checkpointing: whether activations are recomputed.
         tokens: of the largest micro-batch.
         processes: over how many the weights are sharded.
+        sampled: tokens that are sampled at once in each process; 0 if none are.
         trust_remote_code: run code that comes with the model.
 
     Raises:
@@ -65,7 +74,9 @@ def footprint(
     embeddings, head = network.get_input_embeddings(), network.get_output_embeddings()
     multiply = total - (0 if embeddings.weight is head.weight else embeddings.weight.numel())
     passes = 2 + 2 + (2 if rank == 0 else 0) + (2 if checkpointing else 0)
-    memory = estimate_memory(network, dtype=dtype, tokens=tokens, checkpointing=checkpointing, processes=processes)
+    memory = estimate_memory(
+        network, dtype=dtype, tokens=tokens, checkpointing=checkpointing, processes=processes, sampled=sampled
+    )
     return Footprint(total, trained, memory, passes * multiply)
 
 

@@ -63,8 +63,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         compile: compile the decoder layers by torch.compile for training and scoring: some of the time between matrix
             products goes, for half a minute or more at the start. Needs a C++ compiler, on a GPU also triton.
         shard: with several processes, hold a share of the weights, gradients and moments in each (full) or all in
-            each (none). Auto shards on GPUs, except what cannot be sharded: rounds of sampling, moving references and
-            teachers.
+            each (none). Auto shards on GPUs, except what cannot be sharded: trust-region methods and ilql.
         chat: wrap plain-text prompts as a user turn of the chat template: when there is one (auto), always, never.
         save_every: steps between checkpoints; default a tenth of the run. 0 checkpoints only when a signal stops the
             run, and at the end.

@@ -36,6 +36,8 @@ class MemoryEstimate:
         gathered: what is whole for a moment where weights are sharded: two layers, the embeddings, the head.
         activations: of one micro-batch, good to about a factor of 1.5.
         logits: tiles that are kept for the backward pass.
+        sampling: while answers are sampled, when nothing of a micro-batch is there: keys and values, and where weights
+            are sharded all of them once more.
         available: free memory of the device.
         tokens: of the largest micro-batch.
     """
@@ -46,17 +48,19 @@ class MemoryEstimate:
     gathered: int
     activations: int
     logits: int
+    sampling: int
     available: int
     tokens: int
 
     @property
     def to_come(self) -> int:
         """What training will add to what is already in use."""
-        return self.gradients + self.optimizer + self.gathered + self.activations + self.logits
+        micro_batch = self.gathered + self.activations + self.logits
+        return self.gradients + self.optimizer + max(micro_batch, self.sampling)
 
     def listed(self) -> str:
         """Each purpose with its size."""
-        parts = ("weights", "gradients", "optimizer", "gathered", "activations", "logits")
+        parts = ("weights", "gradients", "optimizer", "gathered", "activations", "logits", "sampling")
         return ", ".join(f"{name} {format_bytes(getattr(self, name))}" for name in parts if getattr(self, name))
 
     def __str__(self) -> str:
@@ -65,7 +69,7 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    model: nn.Module, *, dtype: Dtype, tokens: int, checkpointing: bool, processes: int = 1
+    model: nn.Module, *, dtype: Dtype, tokens: int, checkpointing: bool, processes: int = 1, sampled: int = 0
 ) -> MemoryEstimate:
     """Estimate from the model's shape; it may be on the meta device.
 
@@ -75,6 +79,7 @@ def estimate_memory(
         tokens: what the largest micro-batch computes.
         checkpointing: whether activations are recomputed.
         processes: over how many the weights are sharded.
+        sampled: tokens, of prompts and answers, that are sampled at once in each process; 0 if none are.
     """
     parameters = list(model.parameters())
     trainable = sum(p.numel() for p in parameters if p.requires_grad)
@@ -89,6 +94,7 @@ def estimate_memory(
         gathered=_gathered(model, dtype) if processes > 1 else 0,
         activations=int(heap * activations),
         logits=int(heap * min(logits, KEEP_BYTES)),
+        sampling=sampled * _cached(model) + (_all(model, dtype) if sampled and processes > 1 else 0),
         available=_available(device),
         tokens=tokens,
     )
@@ -126,6 +132,22 @@ def _gathered(model: nn.Module, dtype: Dtype) -> int:
     inside = {id(p) for layer in layers for p in layer.parameters()}
     largest = max((_whole(list(layer.parameters()), 4 if dtype == "fp32" else 2) for layer in layers), default=0)
     return 2 * largest + _whole([p for p in model.parameters() if id(p) not in inside], None)
+
+
+def _all(model: nn.Module, dtype: Dtype) -> int:
+    """Bytes of all weights: of the layers in the compute precision, of the rest as they are held."""
+    inside = {id(p) for layer in decoder_layers(model) for p in layer.parameters()}
+    width = 4 if dtype == "fp32" else 2
+    return sum(p.numel() * (width if id(p) in inside else p.element_size()) for p in model.parameters())
+
+
+def _cached(model: nn.Module) -> int:
+    """Bytes a token of keys and values, which are in float32 in either precision."""
+    text: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
+    heads = int(text.num_attention_heads)
+    shared = int(getattr(text, "num_key_value_heads", None) or heads)
+    size = int(getattr(text, "head_dim", None) or int(text.hidden_size) // heads)
+    return 2 * 4 * int(text.num_hidden_layers) * shared * size
 
 
 def _whole(parameters: list[nn.Parameter], width: int | None) -> int:
