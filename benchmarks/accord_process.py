@@ -40,6 +40,7 @@ def main(job_path: str, seen_path: str) -> None:
         steps=job.steps,
         batch_size=job.batch,
         lr=job.lr,
+        dtype=job.dtype,
         schedule="constant",
         warmup=0.0,
         samples=0,

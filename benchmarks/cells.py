@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmarks.engine import MEDIUM, WIDE
-from benchmarks.measurement import Library
+from benchmarks.measurement import Dtype, Library
 from benchmarks.workload import ModelSpec, Shape
 
 
@@ -55,6 +55,7 @@ class Cell:
         aims: by `every step`, `best`, `update`, `memory whole` (TRL's whole batch) and `memory one` (one by one).
         steps: of a run; the first of them warms up and is not counted.
         rounds: how often each contender is run, in turn with the others.
+        dtype: precision of the computation.
         small: whether it is among those that `make bench` measures.
     """
 
@@ -66,12 +67,14 @@ class Cell:
     aims: Mapping[str, float] = field(default_factory=dict)
     steps: int = 2
     rounds: int = 2
+    dtype: Dtype = "fp32"
     small: bool = False
 
     @property
     def key(self) -> str:
         """Its name in the results."""
-        return f"{self.model.name} {self.objective} {self.shape}"
+        precision = "" if self.dtype == "fp32" else f" {self.dtype}"
+        return f"{self.model.name} {self.objective} {self.shape}{precision}"
 
 
 SMALL = ModelSpec("S16", "llama", hidden=256, layers=4, intermediate=704, heads=4, kv_heads=4, vocabulary=16384)
@@ -108,6 +111,7 @@ CELLS: tuple[Cell, ...] = (
     _groups(MEDIUM, 512, 128, {"best": 4.5, "update": 6.0}),
     _pairs(MEDIUM, RAGGED, best=3.0, every_step=6.0),
     _pairs(WIDE, Shape("pairs", 512, 128, batch=1), best=7.0, every_step=8.0),
+    _pairs(MEDIUM, Shape("pairs", 512, 128, batch=2), best=3.5, every_step=4.5, dtype="bf16"),
     _pairs(MEDIUM, Shape("pairs", 256, 256, batch=2), best=2.5, every_step=3.2),
     _pairs(MEDIUM, Shape("pairs", 64, 512, batch=2), best=1.7, every_step=2.2),
     _groups(MEDIUM, 256, 256, {"best": 6.0}, batch=2, ending=1 / 128),

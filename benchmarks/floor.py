@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 
+from accord.policy.engine.products import times_transposed
 from benchmarks.workload import ModelSpec, Row, row_lengths
 
 
@@ -32,14 +33,15 @@ def forward_flops(spec: ModelSpec, lengths: Iterable[tuple[int, Sequence[float]]
     return forward
 
 
-def peak_flops_per_second(size: int = 1024, seconds: float = 1.0) -> float:
-    """The best rate of a float32 matrix product on one thread."""
+def peak_flops_per_second(dtype: str = "fp32", size: int = 1024, seconds: float = 1.0) -> float:
+    """The best rate of a matrix product on one thread: by PyTorch's own library or by oneDNN, whichever is faster."""
     torch.set_num_threads(1)
-    left, right = torch.randn(size, size), torch.randn(size, size)
+    left, right = torch.randn(2, size, size, dtype=torch.bfloat16 if dtype == "bf16" else torch.float32)
     best = float("inf")
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        started = time.process_time()
-        torch.mm(left, right)
-        best = min(best, time.process_time() - started)
+        for multiply in (torch.mm, times_transposed):
+            started = time.process_time()
+            multiply(left, right)
+            best = min(best, time.process_time() - started)
     return 2 * size**3 / best

@@ -15,6 +15,7 @@ import msgspec
 from benchmarks.workload import early_words
 
 Library = Literal["accord", "trl"]
+Dtype = Literal["fp32", "bf16"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         steps: optimiser steps.
         batch: rows an optimiser step.
         lr: learning rate, constant; AdamW, no decay, gradients clipped at norm 1.
+        dtype: precision of the computation; weights and moments are float32.
         seed: of the order in which Accord reads the data, and of sampling.
         samples: answers sampled to each prompt, for objectives that learn from their own.
         max_tokens: of a sampled answer.
@@ -47,6 +49,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     steps: int
     batch: int
     lr: float
+    dtype: Dtype = "fp32"
     seed: int = 0
     samples: int = 0
     max_tokens: int = 0

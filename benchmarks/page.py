@@ -39,12 +39,12 @@ Written by `python -m benchmarks page` from `results/`; `make bench` measures th
 
     .venv-bench/bin/python -m benchmarks speed --cell "M32 dpo 512:128" --resume
 
-**How.** The same model with random weights, rows, order, batch, float32, optimiser (AdamW, gradients clipped)
-and learning rate on one thread of a CPU, through `accord train`'s own calls and TRL's trainers. Every figure
-comes from a process of its own; contenders take turns. Seconds are the processor's, so that waiting does not
-count; still the machine was shared, and what else ran took caches and memory bandwidth: hence the turns, and
-a spread (smallest to largest ratio within a turn; one figure where there was one turn). The first step of a
-process warms up and is not counted. No GPU was measured.
+**How.** The same model with random weights, rows, order, batch, precision (float32 unless a row says bf16),
+optimiser (AdamW, gradients clipped) and learning rate on one thread of a CPU, through `accord train`'s own
+calls and TRL's trainers. Every figure comes from a process of its own; contenders take turns. Seconds are the
+processor's, so that waiting does not count; still the machine was shared, and what else ran took caches and
+memory bandwidth: hence the turns, and a spread (smallest to largest ratio within a turn; one figure where
+there was one turn). The first step of a process warms up and is not counted. No GPU was measured.
 
 **Who.** *Reference in every step* is TRL's default. *Reference ahead* computes it once before training, with
 all rows of the batch at once or one by one with gradient accumulation; the faster of the two is **TRL at its
@@ -55,8 +55,8 @@ reference is computed before training and is not in its steps, but in the *whole
 to the last step (a few steps, so what happens once weighs more than in a real run).
 
 **The floor** is the time that the matrix products of a step take at this machine's best rate, with each
-distinct token once forward and twice backward and each trained token three times through the head. It is
-measured before every turn.
+distinct token once forward and twice backward and each trained token three times through the head. The rate
+is that of a 1024 x 1024 product by PyTorch's library or oneDNN, whichever is faster, measured before every turn.
 
 **Memory** is the highest resident size less what the imports took; the weights count.
 
@@ -88,7 +88,7 @@ ALONE: tuple[tuple[str, str, str], ...] = (
 def pair_cells(cell: Cell, line: Line) -> tuple[str, ...]:
     """A line of the table of pairs, as text."""
     return (
-        f"{cell.model.name} {cell.objective}, {cell.shape}",
+        f"{cell.model.name} {cell.objective}, {cell.shape}{'' if cell.dtype == 'fp32' else f', {cell.dtype}'}",
         _name(line),
         f"{line.step:.2f}",
         "1" if line.name == ACCORD.name else str(line.ratio),

@@ -97,7 +97,7 @@ def _round(cell: Cell, round_: int, work: Path) -> Round:
         "accord": write_rows(work / "accord.jsonl", rows),
         "trl": write_rows(work / "trl.jsonl", ordered),
     }
-    peak = peak_flops_per_second()
+    peak = peak_flops_per_second(cell.dtype)
     seen: dict[str, Seen] = {}
     for place, contender in enumerate(cell.contenders if round_ % 2 == 0 else reversed(cell.contenders)):
         job = Job(
@@ -110,6 +110,7 @@ def _round(cell: Cell, round_: int, work: Path) -> Round:
             steps=cell.steps,
             batch=cell.shape.batch,
             lr=1e-5,
+            dtype=cell.dtype,
             seed=round_ if cell.shape.samples else 0,
             samples=cell.shape.samples,
             max_tokens=cell.shape.response if cell.shape.samples else 0,
@@ -139,6 +140,7 @@ def _described(cell: Cell) -> dict[str, Any]:
         "objective": cell.objective,
         "hyper": dict(cell.hyper),
         "shape": asdict(cell.shape),
+        "dtype": cell.dtype,
         "steps": cell.steps,
     }
 

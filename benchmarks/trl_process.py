@@ -1,8 +1,8 @@
 """Train as a job says, through TRL: `python -m benchmarks.trl_process JOB SEEN`.
 
-TRL runs in float32 without gradient checkpointing; its own defaults (bfloat16, checkpointing) are several times slower
-on a CPU. Where the job asks for label rows only, TRL is told that a GPU kernel is there when it chooses which positions
-meet the output head, and only then: so it does the work that it would do on a GPU.
+TRL runs in the job's precision, and without gradient checkpointing, its default, which would take longer. Where the job
+asks for label rows only, TRL is told that a GPU kernel is there when it chooses which positions meet the output head,
+and only then: so it does the work that it would do on a GPU.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def main(job_path: str, seen_path: str) -> None:
         max_steps=job.steps,
         learning_rate=job.lr,
         lr_scheduler_type="constant",
-        bf16=False,
+        bf16=job.dtype == "bf16",
         gradient_checkpointing=False,
         use_cpu=True,
         report_to="none",
