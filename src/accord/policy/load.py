@@ -106,8 +106,8 @@ def _compile(policy: Policy) -> None:
             f"has no effect on {policy.source}, where {policy.engine.note}", where="--compile", mend="Leave it out."
         )
     compile_layers(policy.model)
-    note = f"{policy.engine.note}; layers are compiled when first needed"
-    policy.engine = replace(policy.engine, note=note)
+    gain = ", which gains nothing on a CPU" if policy.device.type == "cpu" else ""
+    policy.engine = replace(policy.engine, note=f"{policy.engine.note}; layers are compiled when first needed{gain}")
 
 
 def _put(policy: Policy, device: torch.device) -> None:
