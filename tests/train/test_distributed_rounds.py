@@ -7,45 +7,48 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import torch.distributed as dist
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from accord.errors import Interrupted
 from accord.feedback.reward import Row
+from accord.policy.load import load_policy
 from accord.policy.policy import Policy
 from accord.recipes.episodic import Episodes
 from accord.recipes.guided import GuidedActor
 from accord.recipes.judged import JudgedActor
 from accord.recipes.online import RewardedActor
 from accord.recipes.opposed import OpposedActor
-from accord.recipes.self_play import SelfPlayActor
+from accord.recipes.served import ServedActor, served
 from accord.recipes.teach import TaughtActor
 from accord.record import Group, Prompt, write_groups
 from accord.rollout import Turn
 from accord.testing import preference_groups, tiny_model
+from accord.testing.completions import StandIn
 from accord.train.actor import Actor
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
 from accord.train.run import run_training
 
-STEPS, HALF = 4, 2
+STEPS, HALF = 3, 2
 SAMPLED: dict[str, dict[str, Any]] = {
     "grpo": {"objective": "grpo", "passes": 2, "hyper": {"kl_loss": 0.1}},
     "ppo": {"objective": "ppo", "passes": 2},
     "dpo": {"objective": "dpo", "reference_every": 2, "reference_mix": 0.5},
     "lora": {"objective": "rloo", "lora_r": 4, "passes": 2, "hyper": {"kl_loss": 0.1}},
-    "ahead": {"objective": "grpo", "ahead": 1},
     "episodes": {"objective": "rloo", "environment": "echo", "max_turns": 2},
+    "served": {"objective": "grpo", "ahead": 1, "rollouts": "stand-in"},
     "guided": {"objective": "grpo", "guide": "teacher", "hyper": {"guide_kl": 0.5}},
     "judged": {"objective": "dpo", "judge": "self", "n": 2},
     "opposed": {"objective": "xpo"},
-    "self_play": {"objective": "dpo", "self_play": True, "reference_every": 1, "reference_mix": 1.0},
     "own_answers": {"objective": "distill", "teacher": "teacher", "own_answers": 0.5},
 }
 GIVEN: dict[str, dict[str, Any]] = {
@@ -92,14 +95,15 @@ def actor_of(config: TrainConfig) -> Actor | None:
     rewarded = RewardedActor([Spread()], config)
     if config.environment is not None:
         return RewardedActor([Spread()], config, answer=Episodes(lambda group: Echo(), config.max_turns))
+    if config.rollouts is not None:
+        answers = served(config.rollouts, Path(config.out) / "served")
+        return ServedActor(RewardedActor([Spread()], config, answer=answers), answers)
     if config.guide is not None:
         return GuidedActor(rewarded, config)
     if config.judge is not None:
         return JudgedActor(config, None)
     if config.objective == "xpo":
         return OpposedActor([Spread()], config)
-    if config.self_play:
-        return SelfPlayActor(config)
     if config.own_answers:
         return TaughtActor(config)
     return rewarded if config.reward else None
@@ -157,7 +161,14 @@ def learn_in_two_processes(configs: list[TrainConfig]) -> None:
 
 
 @pytest.fixture(scope="module")
-def runs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stand_in(tiny: Path) -> Iterator[StandIn]:
+    server = StandIn(load_policy(tiny))
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tiny: Path, stand_in: StandIn, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every case in one process and in two, and runs of which either did one half."""
     root = tmp_path_factory.mktemp("runs")
     write_groups(root / "pairs.jsonl", preference_groups(12))
@@ -181,6 +192,8 @@ def runs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             given |= {"reward": ("spread",), "prompts": 5, "n": 3, "max_tokens": 6} | SAMPLED[case]
         else:
             given |= {"batch_size": 5} | GIVEN[case]
+        if "rollouts" in given:
+            given["rollouts"] = f"{stand_in.url}#tiny"
         given |= {name: teacher for name in ("teacher", "guide") if name in given}
         return TrainConfig(**given)
 
@@ -209,34 +222,47 @@ def answers(run: Path) -> list[list[str]]:
     return [[response["text"] for response in group["responses"]] for group in shown]
 
 
-def require_equal(one: Path, other: Path, *, rounding: float = 2e-5) -> None:
-    """The same answers, the same losses and the same weights."""
+def weights(model: Path) -> dict[str, NDArray[np.float32]]:
+    found: dict[str, NDArray[np.float32]] = load_file(model / "model.safetensors")
+    return found
+
+
+def require_equal(one: Path, other: Path, start: Path, *, tolerance: float = 1e-4) -> None:
+    """The same answers, the same log and the same weights, to rounding.
+
+    AdamW makes steps of one size of gradients of any size, also of what is nothing but rounding: weights are compared
+    by how far they went, not one by one.
+    """
     assert answers(one) == answers(other)
     for alone, together in zip(lines(one), lines(other), strict=True):
         assert set(alone) == set(together)
         for key, value in alone.items():
             if not key.startswith(("seconds", "tokens_per")) and isinstance(value, float):
-                assert together[key] == pytest.approx(value, rel=50 * rounding, abs=10 * rounding), key
-    weights, others = (load_file(run / "model" / "model.safetensors") for run in (one, other))
-    assert set(weights) == set(others)
-    for name, weight in weights.items():
-        assert abs(weight - others[name]).max() < rounding, name
+                assert together[key] == pytest.approx(value, rel=1e-3, abs=1e-4), key
+    learned, others, given = weights(one / "model"), weights(other / "model"), weights(start)
+    assert set(learned) == set(others)
+    gap, way = (
+        sum(float(((learned[name] - than[name]) ** 2).sum()) for name in learned) ** 0.5 for than in (others, given)
+    )
+    assert gap < tolerance * way
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", WHOLE)
-def test_two_processes_equal_one(case: str, runs: Path) -> None:
-    require_equal(runs / f"{case}-1", runs / f"{case}-2-none")
+def test_two_processes_equal_one(case: str, tiny: Path, runs: Path) -> None:
+    require_equal(runs / f"{case}-1", runs / f"{case}-2-none", tiny)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*SAMPLED, *GIVEN])
-def test_two_processes_with_shares_equal_one(case: str, runs: Path) -> None:
-    require_equal(runs / f"{case}-1", runs / f"{case}-2-full")
+def test_two_processes_with_shares_equal_one(case: str, tiny: Path, runs: Path) -> None:
+    # A judge that is all but indifferent leaves little but rounding of a gradient.
+    tolerance = 3e-3 if case == "judged" else 1e-4
+    require_equal(runs / f"{case}-1", runs / f"{case}-2-full", tiny, tolerance=tolerance)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", RESUMED)
 @pytest.mark.parametrize("way", ["one-then-two", "two-then-one"])
-def test_a_run_goes_on_with_another_number_of_processes(case: str, way: str, runs: Path) -> None:
-    require_equal(runs / f"{case}-1", runs / f"{case}-{way}-cut")
+def test_a_run_goes_on_with_another_number_of_processes(case: str, way: str, tiny: Path, runs: Path) -> None:
+    require_equal(runs / f"{case}-1", runs / f"{case}-{way}-cut", tiny)
