@@ -87,7 +87,8 @@ def _require_compiler(device: torch.device) -> None:
     try:
         torch.compile(_something, backend=BACKEND)(torch.ones(2, device=device))
     except Exception as error:  # each kind of machine lacks something else, and says so by another exception
-        lines = str(error).splitlines() or [type(error).__name__]
+        cause = getattr(error, "inner_exception", error)
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
         reason = next((line for line in lines if " error: " in line), lines[0]).strip()[:200]
         needed = "triton and a C compiler" if device.type == "cuda" else "a C++ compiler such as g++"
         raise ConfigError(
