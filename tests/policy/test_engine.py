@@ -20,6 +20,7 @@ from accord.policy.engine import flash, probe
 from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
 from accord.policy.engine.probe import PADDED, Engine, find_engine
 from accord.policy.load import load_policy
+from accord.policy.layout import Segment
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.policy import Policy
 from accord.policy.rows import Rows, padded_rows, shared_row
@@ -255,6 +256,16 @@ def test_adapters_share_prompts_too(load: Callable[..., Policy]) -> None:
         started = policy.logprobs(RAGGED)
         base = untouched.logprobs(RAGGED)
     torch.testing.assert_close(started, base, atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(flash.MATRIX_UNITS or not flash.AVAILABLE, reason="this machine has units for bf16")
+def test_attention_in_bf16_is_rounded_once_at_its_end() -> None:
+    segments = (Segment(0, 5, 9), Segment(5, 7, 7), Segment(7, 9, 9))
+    random = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(1, heads, 9, 4, generator=random).bfloat16() for heads in (4, 2, 2))
+    got = flash.merged_flash(query, key, value, segments, 0.5)
+    exact = flash.merged_flash(query.float(), key.float(), value.float(), segments, 0.5)
+    assert torch.equal(got, exact.bfloat16())
 
 
 def test_bf16_is_close(load: Callable[..., Policy]) -> None:

@@ -27,12 +27,15 @@ _backward = known_operator("aten", "_scaled_dot_product_flash_attention_for_cpu_
 PIECE = 128
 """Longest piece that the kernel computes under a triangle, where it is half as fast as on a full rectangle."""
 
+MATRIX_UNITS: bool = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
+"""Whether the processor multiplies matrices in bf16 by units of its own; without them the kernel is slower in it."""
+
 AVAILABLE = _forward is not None and _backward is not None
 """Whether this PyTorch has the kernels as they are used here."""
 
 
 def merged_flash(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float) -> Tensor:
-    """Attention outputs `[1,H,L,D]` of a shared row.
+    """Attention outputs `[1,H,L,D]` of a shared row, in the precision of the queries.
 
     Args:
         query: `[1,H,L,D]`.
@@ -41,6 +44,8 @@ def merged_flash(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[S
         segments: what fills the row.
         scale: factor of the scores.
     """
+    if query.dtype == torch.bfloat16 and not MATRIX_UNITS:
+        return merged_flash(query.float(), key.float(), value.float(), segments, scale).to(query.dtype)
     out: Tensor = _MergedFlash.apply(query, key, value, segments, scale)  # type: ignore[no-untyped-call]
     return out
 
