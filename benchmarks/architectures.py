@@ -216,7 +216,7 @@ def examine(name: str, model: Any) -> Found:
     engine = find_engine(model, finish)
     batch = _batch()
     reading = engine.reading_up_to(max(len(one.prompt) + len(of.tokens) for one in batch for of in one.responses))
-    rows = padded_rows(batch) if reading is None else shared_row(batch, by=reading)
+    rows = padded_rows(batch) if reading is None else shared_row(batch, by=reading, attention=engine.attention)
     values = rows.unfold(token_logprobs(model, rows, finish))
     got = _gradients(model, values)
     apart = _separate(model, batch)
