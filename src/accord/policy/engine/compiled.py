@@ -60,7 +60,7 @@ def _compiled_class(kind: type) -> type:
     """A class of layers that are compiled except for decoding.
 
     Being a class of its own, it lets transformers put activation checkpointing around the compiled function, as around
-    any layer's; within it, what is recomputed would not be what was computed.
+    any layer's. Inside of it, a layer would be recomputed by its own code and not by what was compiled.
     """
     as_it_was: Callable[..., Any] = kind.forward  # type: ignore[attr-defined]
     compiled = torch.compile(unwrap(as_it_was), dynamic=True, backend=BACKEND)
