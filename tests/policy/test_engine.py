@@ -19,8 +19,8 @@ from transformers.cache_utils import DynamicLayer
 from accord.policy.engine import flash, probe
 from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
 from accord.policy.engine.probe import PADDED, Engine, find_engine
-from accord.policy.load import load_policy
 from accord.policy.layout import Segment
+from accord.policy.load import load_policy
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.policy import Policy
 from accord.policy.rows import Rows, padded_rows, shared_row

@@ -27,7 +27,9 @@ _backward = known_operator("aten", "_scaled_dot_product_flash_attention_for_cpu_
 PIECE = 128
 """Longest piece that the kernel computes under a triangle, where it is half as fast as on a full rectangle."""
 
-MATRIX_UNITS: bool = getattr(torch.cpu, "get_capabilities", dict)().get("amx_bf16", False)
+_capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+MATRIX_UNITS = bool(_capabilities.get("amx_bf16"))
 """Whether the processor multiplies matrices in bf16 by units of its own; without them the kernel is slower in it."""
 
 AVAILABLE = _forward is not None and _backward is not None
