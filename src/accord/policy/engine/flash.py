@@ -8,7 +8,7 @@ log-sum-exp, is that part's share of the gradient (as in ring attention, Liu et 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ _backward = known_operator("aten", "_scaled_dot_product_flash_attention_for_cpu_
 PIECE = 128
 """Longest piece that the kernel computes under a triangle, where it is half as fast as on a full rectangle."""
 
-_capabilities: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+_capabilities: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 MATRIX_UNITS = bool(_capabilities.get("amx_bf16"))
 """Whether the processor multiplies matrices in bf16 by units of its own; without them the kernel is slower in it."""
