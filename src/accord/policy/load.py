@@ -106,8 +106,8 @@ def _compile(policy: Policy) -> None:
             f"has no effect on {policy.source}, where {policy.engine.note}", where="--compile", mend="Leave it out."
         )
     compile_layers(policy.model)
-    gain = ", which gains nothing on a CPU" if policy.device.type == "cpu" else ""
-    policy.engine = replace(policy.engine, note=f"{policy.engine.note}; layers are compiled when first needed{gain}")
+    lost = ", which gains nothing in fp32 on a CPU" if policy.device.type == "cpu" and policy.dtype == "fp32" else ""
+    policy.engine = replace(policy.engine, note=f"{policy.engine.note}; layers are compiled when first needed{lost}")
 
 
 def _put(policy: Policy, device: torch.device) -> None:

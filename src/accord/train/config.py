@@ -60,8 +60,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         lora_alpha: scale of the adapters; default twice the rank.
         lora_dropout: dropout inside the adapters.
         gradient_checkpointing: recompute activations in the backward pass: less memory, about a third more time.
-        compile: compile the decoder layers by torch.compile for training and scoring, in the first steps: for GPUs; it
-            gains nothing on a CPU. Needs a C++ compiler, on a GPU also triton.
+        compile: compile the decoder layers by torch.compile for training and scoring, in the first steps: for long runs
+            on GPUs, or in bf16; gains nothing in fp32 on a CPU. Needs a C++ compiler, on a GPU also triton.
         shard: with several processes, hold a share of the weights, gradients and moments in each (full) or all in
             each (none). Auto shards on GPUs, except what cannot be sharded: trust-region methods and ilql.
         chat: wrap plain-text prompts as a user turn of the chat template: when there is one (auto), always, never.
