@@ -18,10 +18,11 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from accord.errors import Interrupted
+from accord.errors import AccordError, Interrupted
 from accord.feedback.reward import Row
 from accord.policy.load import load_policy
 from accord.policy.policy import Policy
+from accord.recipes.answers import scored_for_all
 from accord.recipes.episodic import Episodes
 from accord.recipes.guided import GuidedActor
 from accord.recipes.judged import JudgedActor
@@ -29,10 +30,11 @@ from accord.recipes.online import RewardedActor
 from accord.recipes.opposed import OpposedActor
 from accord.recipes.served import ServedActor, served
 from accord.recipes.teach import TaughtActor
-from accord.record import Group, Prompt, write_groups
+from accord.record import Group, Prompt, Response, write_groups
 from accord.rollout import Turn
 from accord.testing import preference_groups, tiny_model
 from accord.testing.completions import StandIn
+from accord.train import distributed
 from accord.train.actor import Actor
 from accord.train.config import TrainConfig
 from accord.train.prepare_rounds import with_rollout
@@ -79,6 +81,15 @@ class Spread:
     def __call__(self, groups: Sequence[Group]) -> list[Row]:
         assert os.environ.get("RANK", "0") == "0"
         return [tuple(sum(map(ord, response.text)) % 97 / 97 for response in group.responses) for group in groups]
+
+
+class Broken:
+    """A reward that fails."""
+
+    name = "broken"
+
+    def __call__(self, groups: Sequence[Group]) -> list[Row]:
+        return [(1 / 0,) for _ in groups]
 
 
 class Echo:
@@ -266,3 +277,18 @@ def test_two_processes_with_shares_equal_one(case: str, tiny: Path, runs: Path) 
 @pytest.mark.parametrize("way", ["one-then-two", "two-then-one"])
 def test_a_run_goes_on_with_another_number_of_processes(case: str, way: str, tiny: Path, runs: Path) -> None:
     require_equal(runs / f"{case}-1", runs / f"{case}-{way}-cut", tiny)
+
+
+def test_a_reward_that_fails_in_the_first_process_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Any] = []
+
+    def from_first(value: Any) -> Any:
+        told.append(value)
+        return told[0]
+
+    monkeypatch.setattr(distributed, "from_first", from_first)
+    broken = Group("x", (Response("a"),))
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        with pytest.raises(AccordError, match="raised ZeroDivisionError"):
+            scored_for_all([broken], [Broken()], missing="stop")

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from msgspec.structs import replace
 
+from accord.errors import AccordError
 from accord.feedback.reward import Part, Reward
 from accord.feedback.score import Missing, Observer, RewardStatistics, score
 from accord.policy.policy import Policy
@@ -51,12 +52,21 @@ def scored_for_all(
     """The Groups with their scores, as `score` gives them: the first rank asks the rewards, and all learn from that.
 
     A server or a sampling judge need not say the same to every rank, and ranks that disagreed would lose each other.
+
+    Raises:
+        AccordError: in every rank, where it fails in the first.
     """
     found: list[Group] = []
     said: list[RewardStatistics] = []
+    failure: AccordError | None = None
     if distributed.rank() == 0:
-        found = score(groups, rewards, missing=missing, observe=said.append)
-    found, said = distributed.from_first((found, said))
+        try:
+            found = score(groups, rewards, missing=missing, observe=said.append)
+        except AccordError as error:
+            failure = error
+    found, said, reason = distributed.from_first((found, said, None if failure is None else str(failure)))
+    if reason is not None:
+        raise failure or AccordError(reason)
     if observe is not None:
         for statistics in said:
             observe(statistics)
