@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn.attention import flex_attention as flex
-from transformers import GptOssConfig, GptOssForCausalLM
+from transformers import AttentionInterface, GptOssConfig, GptOssForCausalLM
 
-from accord.policy.engine import block_mask, probe
-from accord.policy.engine.attention import sequence_attention
+from accord.policy.engine import block_mask, flash, probe
+from accord.policy.engine.attention import NAME, sequence_attention, shared_prompts
 from accord.policy.engine.block_mask import BLOCK, BlockMasks, block_attention, bucket
 from accord.policy.engine.flash import merged_flash
 from accord.policy.engine.probe import PADDED, find_engine
@@ -299,6 +299,21 @@ def test_attention_sinks_are_shared_under_a_block_mask() -> None:
         if name.endswith("sinks"):
             torch.nn.init.normal_(parameter)
     assert find_engine(model, Finish()).attention == "blocks"
+
+
+@pytest.mark.parametrize("by", ["blocks", "parts", "flash"])
+def test_a_tokens_heads_lie_together(
+    by: str, kernel: CompileCounterWithBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models may view what attention gives as `[1,L,H*D]`."""
+    layout, _ = laid_out([ids(7, 1), ids(5, 2)])
+    monkeypatch.setattr(flash, "AVAILABLE", by == "flash")
+    layout = layout if by == "blocks" else dataclasses.replace(layout, attention="parts")
+    attend = AttentionInterface._global_mapping[NAME]
+    with shared_prompts(torch.nn.Identity(), layout):
+        out, _ = attend(torch.nn.Identity(), *drawn(12), None)
+    assert out.shape == (1, 12, 4, 24)
+    assert out.is_contiguous()
 
 
 @pytest.fixture

@@ -144,7 +144,7 @@ def _attend(
         out = flash.merged_flash(query, key, value, layout.segments, scale)
     else:
         out = sequence_attention(query, key, value, layout, scale=scale, window=window)
-    return out.transpose(1, 2), None
+    return out.transpose(1, 2).contiguous(), None  # some models view a token's heads as one
 
 
 def _mask(*, local_size: int | None = None, **named: Any) -> Tensor | None:
