@@ -124,7 +124,7 @@ def _workload(device: Device) -> list[tuple[ModelSpec, tuple[tuple[int, int], ..
 def _peak(device: Device, dtype: Dtype) -> float:
     """Floating-point operations a second of the best matrix product."""
     if device == "cpu":
-        return peak_flops_per_second()
+        return peak_flops_per_second(dtype)
     from accord.recipes.footprint import measured_speed
 
     return measured_speed(dtype)
@@ -155,6 +155,7 @@ def run(case: Case) -> Seen:
     from accord.policy.budget import within_budget
     from accord.policy.engine.probe import PADDED
     from accord.policy.load import load_policy
+    from accord.policy.logprobs import vocabulary_size
 
     torch.set_num_threads(1)
     policy = load_policy(case.model, dtype=case.dtype, device=case.device)
@@ -162,7 +163,7 @@ def run(case: Case) -> Seen:
         policy.engine = PADDED
     elif case.layout == "parts":
         policy.engine = dataclasses.replace(policy.engine, attention="parts", note=f"{policy.engine.note}, in parts")
-    batch = _batch(case)
+    batch = make_batch(case, vocabulary=vocabulary_size(policy.model))
     for parameter in policy.trainable().values():
         parameter.grad = torch.zeros_like(parameter)
     budget = MICRO_BATCH_TOKENS[case.device]
@@ -178,7 +179,7 @@ def run(case: Case) -> Seen:
     return Seen(seconds=min(seconds[1:]), peak=meter.peak(), note=policy.engine.note)
 
 
-def _batch(case: Case) -> list[Any]:
+def make_batch(case: Case, *, vocabulary: int) -> list[Any]:
     """Groups of random token ids."""
     import torch
 
@@ -187,7 +188,7 @@ def _batch(case: Case) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
 
     def ids(count: int) -> tuple[int, ...]:
-        return tuple(torch.randint(3, 32000, (count,), generator=generator).tolist())
+        return tuple(torch.randint(3, vocabulary, (count,), generator=generator).tolist())
 
     return [
         Encoded(

@@ -24,13 +24,20 @@ def forward_flops(spec: ModelSpec, lengths: Iterable[tuple[int, Sequence[float]]
     """Floating-point operations of one pass over prompts with their responses, given the tokens of each."""
     head_size = spec.hidden // spec.heads
     matrices = 2 * spec.hidden**2 + 2 * spec.hidden * spec.kv_heads * head_size + 3 * spec.hidden * spec.intermediate
-    forward = 0.0
+    lengths = list(lengths)
+    forward = attention_flops(spec, lengths)
     for prompt, responses in lengths:
         tokens = prompt + sum(length - 1 for length in responses)
-        attended = prompt**2 / 2 + sum(prompt * length + length**2 / 2 for length in responses)
-        forward += 2 * matrices * spec.layers * tokens + 4 * spec.hidden * spec.layers * attended
-        forward += 2 * spec.hidden * spec.vocabulary * sum(responses)
+        forward += 2 * matrices * spec.layers * tokens + 2 * spec.hidden * spec.vocabulary * sum(responses)
     return forward
+
+
+def attention_flops(spec: ModelSpec, lengths: Iterable[tuple[int, Sequence[float]]]) -> float:
+    """Those of `forward_flops` that are attention between tokens."""
+    attended = sum(
+        prompt**2 / 2 + sum(prompt * length + length**2 / 2 for length in responses) for prompt, responses in lengths
+    )
+    return 4 * spec.hidden * spec.layers * attended
 
 
 def peak_flops_per_second(dtype: str = "fp32", size: int = 1024, seconds: float = 1.0) -> float:

@@ -72,6 +72,12 @@ TAIL = """## Beside these
 """
 ALONE: tuple[tuple[str, str, str], ...] = (
     (
+        "breakdown",
+        "Where the time goes",
+        "A step of Accord by what it computes: matrix products with weights, attention between tokens, clipping with "
+        "AdamW, and everything else (norms, rotary positions, the softmax of the head, sums, Python).",
+    ),
+    (
         "engine",
         "The log-prob engine alone",
         "Log-probs and their gradients without an optimiser: prompts shared by their responses beside a padded row for "
