@@ -74,6 +74,24 @@ def test_a_product_keeps_only_what_its_gradients_need() -> None:
     assert kept(states, weight.clone().requires_grad_()) == [True, False]
 
 
+def test_a_bias_alone_can_be_trained() -> None:
+    bias = torch.zeros(130, requires_grad=True)
+    torch.autograd.backward(products.product(torch.randn(9, 160), torch.randn(130, 160), bias).sum())
+    assert bias.grad is not None
+    assert bias.grad.tolist() == [9.0] * 130
+
+
+def test_without_gradients_the_values_are_the_same() -> None:
+    torch.manual_seed(6)
+    states, weight = torch.randn(5, 160, requires_grad=True), torch.randn(160, requires_grad=True)
+    matrix = torch.randn(130, 160)
+    with_gradients = rms_norm(states, weight, 1e-6), gated(states, states), products.product(states, matrix)
+    with torch.no_grad():
+        without = rms_norm(states, weight, 1e-6), gated(states, states), products.product(states, matrix)
+    assert all(torch.equal(one, other) for one, other in zip(with_gradients, without, strict=True))
+    assert not any(one.requires_grad for one in without)
+
+
 def test_products_in_another_precision_or_of_nothing_go_the_usual_way() -> None:
     weight = torch.randn(130, 160)
     assert products.product(torch.zeros(0, 160), weight).shape == (0, 130)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from accord.policy.engine.products import linear_forward
+from accord.policy.engine.products import linear_forward, records
 
 Forward = Callable[[Any, Tensor], Tensor]
 """A forward pass as a method: of a module and its states."""
@@ -56,24 +56,34 @@ def rms_norm(states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 
     Zhang and Sennrich 2019.
     """
+    if not records(states, weight):
+        return _normed(states, weight, epsilon)[0]
     normed: Tensor = _RMSNorm.apply(states, weight, epsilon)  # type: ignore[no-untyped-call]
     return normed
 
 
 def gated(gate: Tensor, up: Tensor) -> Tensor:
     r""":math:`\operatorname{silu}(g) \cdot u`, the middle of a SwiGLU layer (Shazeer 2020)."""
+    if not records(gate, up):
+        return silu(gate).mul_(up)
     product: Tensor = _Gated.apply(gate, up)  # type: ignore[no-untyped-call]
     return product
+
+
+def _normed(states: Tensor, weight: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The norm, and the inverse of what it divides by, `[...,1]`."""
+    norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
+    inverse = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+    normed: Tensor = states * inverse
+    return normed.mul_(weight), inverse
 
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, states: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        norm = torch.linalg.vector_norm(states, dim=-1, keepdim=True)
-        inverse = norm.square_().div_(states.shape[-1]).add_(epsilon).rsqrt_()
+        normed, inverse = _normed(states, weight, epsilon)
         ctx.save_for_backward(states, weight, inverse)
-        normed: Tensor = states * inverse
-        return normed.mul_(weight)
+        return normed
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -20,7 +20,7 @@ SMALLEST = 2**14
 
 
 def times_transposed(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`states @ weight.T + bias`, without gradients: `[...,K]` and `[N,K]` to `[...,N]`."""
+    """`states @ weight.T + bias` where no gradient is needed: `[...,K]` and `[N,K]` to `[...,N]`."""
     if not _served(states, weight):
         return linear(states, weight, bias)
     product: Tensor = onednn_linear(states, weight, bias, "none", [], "")
@@ -31,6 +31,8 @@ def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
     """What `torch.nn.functional.linear` gives, with gradients."""
     if not _served(states, weight):
         return linear(states, weight, bias)
+    if not records(states, weight, bias):
+        return times_transposed(states, weight, bias)
     found: Tensor = _Product.apply(states, weight, bias)  # type: ignore[no-untyped-call]
     return found
 
@@ -38,6 +40,11 @@ def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 def linear_forward(layer: nn.Linear, states: Tensor) -> Tensor:
     """A linear layer's forward pass."""
     return product(states, layer.weight, layer.bias)
+
+
+def records(*tensors: Tensor | None) -> bool:
+    """Whether what is made of these has gradients; a function of our own costs decoding more than its work."""
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _served(states: Tensor, weight: Tensor) -> bool:
