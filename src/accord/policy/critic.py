@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from accord.policy.heads import RewardHead
 from accord.policy.logprobs import hidden_states
 from accord.policy.policy import Policy
 from accord.policy.rows import Rows
@@ -33,21 +34,24 @@ class Critic:
     heads: Mapping[str, nn.Linear]
 
     @classmethod
-    def on(cls, network: Policy, names: tuple[str, ...]) -> Critic:
-        """Heads for the named estimates on a network.
+    def on(cls, network: Policy, names: tuple[str, ...], *, start: RewardHead | None = None) -> Critic:
+        """Heads for the named estimates on a network, in shares where the network is.
 
-        The reward's head is the network's reward head if it has one: the value of a state is then at first the reward
-        of stopping there. All others start at zero, so that the first advantages are the rewards themselves. They are
-        in shares where the network is.
+        Heads start at zero, so that the first advantages are the rewards themselves.
+
+        Args:
+            network: the trunk.
+            names: of `VALUES`.
+            start: head of a reward model with this trunk: the reward's estimate starts as its overall value. The value
+                of a state is then at first the reward of stopping there.
         """
         width = int(network.model.config.get_text_config().hidden_size)
         heads = {name: nn.Linear(width, 1) for name in names}
         for head in heads.values():
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        saved = network.reward_head
-        if saved is not None and "value" in heads:
-            heads["value"].weight.data.copy_(saved.score.weight[:1])
+        if start is not None and "value" in heads:
+            heads["value"].weight.data.copy_(start.overall(start.score.weight.detach().t()))
         for head in heads.values():
             if is_sharded(network.model):
                 shard_head(head, network.device)

@@ -18,6 +18,7 @@ from accord.objectives.policy_gradient.method import Rollout
 from accord.objectives.vocabulary import signature_of
 from accord.policy.blend import require_same_vocabulary
 from accord.policy.critic import VALUES, Critic
+from accord.policy.heads import RewardHead, find_head
 from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
@@ -200,8 +201,9 @@ def _kept(config: TrainConfig, policy: Policy, needs: set[str]) -> list[Encoded]
 def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
     if not names:
         return None
+    source = config.critic or config.model
     network = load_policy(
-        config.critic or config.model,
+        source,
         dtype=config.dtype,
         device=config.device,
         lora_r=config.lora_r,
@@ -213,7 +215,8 @@ def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
         shard=distributed.shards(config),
         trust_remote_code=config.trust_remote_code,
     )
-    return Critic.on(network, names)
+    saved = find_head(network.model, source)
+    return Critic.on(network, names, start=saved if isinstance(saved, RewardHead) else None)
 
 
 def _reference(config: TrainConfig, policy: Policy, needs: set[str]) -> MovingReference | None:
