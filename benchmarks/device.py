@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 
 import torch
 
+from benchmarks.measurement import memory_status
+
 Device = Literal["cpu", "cuda"]
 
 
@@ -27,7 +29,7 @@ class CpuMeter:
 
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory starts here
-        self._resident = _status("VmRSS")
+        self._resident = memory_status("VmRSS")
 
     def seconds(self, step: Callable[[], None]) -> float:
         started = time.process_time()
@@ -35,7 +37,7 @@ class CpuMeter:
         return time.process_time() - started
 
     def peak(self) -> float:
-        return _status("VmHWM") - self._resident
+        return memory_status("VmHWM") - self._resident
 
 
 class CudaMeter:
@@ -60,11 +62,3 @@ class CudaMeter:
 
 
 METERS: dict[Device, Callable[[], Meter]] = {"cpu": CpuMeter, "cuda": CudaMeter}
-
-
-def _status(name: str) -> float:
-    """A line of this process's memory status, in MiB."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(name + ":"):
-            return int(line.split()[1]) / 1024
-    raise KeyError(name)

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from benchmarks.device import METERS, Device
 from benchmarks.floor import peak_flops_per_second, step_flops
+from benchmarks.measurement import Dtype
 from benchmarks.workload import ModelSpec, build_model
 
 SMALL = ModelSpec("S32", "llama", hidden=256, layers=6, intermediate=704, heads=4, kv_heads=4, vocabulary=32000)
@@ -32,7 +33,6 @@ HALF = ModelSpec("0.5B", "qwen3", hidden=896, layers=24, intermediate=4864, head
 LARGE = ModelSpec("1.5B", "qwen3", hidden=1536, layers=28, intermediate=8960, heads=12, kv_heads=2, vocabulary=151936)
 SHAPES = ((512, 128), (256, 256), (64, 512))
 
-Dtype = Literal["fp32", "bf16"]
 Way = Literal["shared", "parts", "padded"]
 WAYS: dict[Device, tuple[Way, ...]] = {"cpu": ("shared", "padded"), "cuda": ("shared", "parts", "padded")}
 STEPS: dict[Device, int] = {"cpu": 3, "cuda": 10}  # the first of them warms up and is not counted

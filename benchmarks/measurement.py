@@ -87,7 +87,7 @@ class Meter:
 
     def __init__(self) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # the high-water mark of memory starts here
-        self._resident = _status("VmRSS")
+        self._resident = memory_status("VmRSS")
         self._begun = time.process_time()
         self._cpu: list[float] = []
         self._wall: list[float] = []
@@ -105,7 +105,7 @@ class Meter:
         """Called at the end of every optimiser step."""
         self._cpu.append(time.process_time())
         self._wall.append(time.perf_counter())
-        self._peak = _status("VmHWM") - self._resident
+        self._peak = memory_status("VmHWM") - self._resident
 
     def write(self, path: str, losses: list[float], versions: dict[str, str]) -> None:
         """Write what was seen, as JSON."""
@@ -152,7 +152,7 @@ def _differences(times: list[float]) -> list[float]:
     return [after - before for before, after in itertools.pairwise(times)]
 
 
-def _status(name: str) -> float:
+def memory_status(name: str) -> float:
     """A line of this process's memory status, in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(name + ":"):

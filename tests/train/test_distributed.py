@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ from safetensors.numpy import load_file
 from accord.errors import ConfigError, Interrupted
 from accord.record import write_groups
 from accord.testing import labelled_groups, preference_groups
+from accord.testing.processes import run_in_two_processes
 from accord.train import distributed
 from accord.train.config import TrainConfig
 from accord.train.run import run_training
@@ -56,32 +54,7 @@ dist.destroy_process_group()
 
 
 def train_in_two_processes(configs: list[TrainConfig]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(HALF)],
-            env=os.environ | there | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write(msgspec.json.encode(configs))
-        child.stdin.close()
-        child.stdin = None
-    try:
-        for child in children:
-            _, errors = child.communicate(timeout=300)
-            assert child.returncode == 0, errors.decode()[-2000:]
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
+    run_in_two_processes(CHILD, str(HALF), msgspec.json.encode(configs))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -34,6 +31,7 @@ from accord.record import Group, Prompt, Response, write_groups
 from accord.rollout import Turn
 from accord.testing import preference_groups, tiny_model
 from accord.testing.completions import StandIn
+from accord.testing.processes import run_in_two_processes
 from accord.train import distributed
 from accord.train.actor import Actor
 from accord.train.config import TrainConfig
@@ -143,32 +141,7 @@ def learn_all(configs: bytes) -> None:
 
 
 def learn_in_two_processes(configs: list[TrainConfig]) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    there = {"OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(Path(__file__).parent)],
-            env=os.environ | there | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write(msgspec.json.encode(configs))
-        child.stdin.close()
-        child.stdin = None
-    try:
-        for child in children:
-            _, errors = child.communicate(timeout=300)
-            assert child.returncode == 0, errors.decode()[-2000:]
-    finally:
-        for child in children:
-            child.kill()
-            child.communicate()
+    run_in_two_processes(CHILD, str(Path(__file__).parent), msgspec.json.encode(configs))
 
 
 @pytest.fixture(scope="module")

@@ -143,8 +143,6 @@ def _by_cache(model: Any, finish: Finish) -> int | None:
         raise _InexactError("sharded weights need as many passes in every process")
     if any(getattr(module, "gradient_checkpointing", False) for module in model.modules()):
         raise _InexactError("activation checkpointing keeps no cache")
-    if is_sharded(model):  # a cache is read in as many passes as the batch has prompts
-        raise _InexactError("sharded weights need the same passes in every process")
     with observed_windows() as windows:
         _try_cache(model, finish, _BATCH)
     probed = [window for window in windows if window <= _PROBED_WINDOW]
