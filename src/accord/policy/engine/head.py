@@ -13,14 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from accord.policy.engine.gradients import kept_gradient
 from accord.policy.engine.memory import in_large_pages
-from accord.policy.engine.products import times_transposed
+from accord.policy.engine.products import add_outer, times_transposed
 
 ROWS, COLUMNS = 512, 4096
 """Shape of a tile of logits; 8 MiB in float32 stay in a processor's cache."""
 
 KEEP_BYTES = 256 * 2**20
-"""Tiles kept for the backward pass in one call."""
+"""Tiles kept for the backward pass in one call, where a head that trains does not allow more."""
+
+
+def kept_bytes(weight: Tensor) -> int:
+    """Tiles kept for the backward pass in one call: twice a trained head, whose gradient and moments take three."""
+    return max(KEEP_BYTES, 2 * weight.numel() * weight.element_size()) if weight.requires_grad else KEEP_BYTES
 
 
 def linear_logprobs(states: Tensor, weight: Tensor, target: Tensor, *, scale: float = 1.0) -> Tensor:
@@ -54,7 +60,7 @@ def _statistics(
     states: Tensor, weight: Tensor, target: Tensor, scale: float, *, entropy: bool
 ) -> tuple[Tensor, Tensor | None]:
     # Inside of a Function the mode of gradients can no longer be seen.
-    budget = KEEP_BYTES if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad) else 0
+    budget = kept_bytes(weight) if torch.is_grad_enabled() and (states.requires_grad or weight.requires_grad) else 0
     found: tuple[Tensor, Tensor | None] = _LinearLogprobs.apply(  # type: ignore[no-untyped-call]
         states, weight, target, scale, entropy, budget
     )
@@ -101,7 +107,10 @@ class _LinearLogprobs(torch.autograd.Function):
         upstream = gradients[0].float() * ctx.scale
         head = weight.to(states.dtype)
         to_states = torch.zeros_like(states, dtype=torch.float32) if ctx.needs_input_grad[0] else None
-        to_weight = in_large_pages(torch.empty_like(weight)) if ctx.needs_input_grad[1] else None
+        kept, to_weight = None, None
+        if ctx.needs_input_grad[1]:
+            kept = kept_gradient(weight)
+            to_weight = in_large_pages(torch.empty_like(weight)) if kept is None else kept.total
         for rows, cols in _tiles(len(states), len(weight)):
             peak = peaks[rows, cols.start // COLUMNS]
             tile = ctx.kept.pop((rows.start, cols.start), None)
@@ -121,8 +130,10 @@ class _LinearLogprobs(torch.autograd.Function):
             if to_states is not None:
                 to_states[rows] += times_transposed(delta, head[cols].t())
             if to_weight is not None:
-                _add_product(to_weight[cols], delta.t(), states[rows], first=rows.start == 0)
-        return (None if to_states is None else to_states.to(states.dtype)), to_weight, None, None, None, None
+                overwrite = rows.start == 0 and (kept is None or kept.fresh)
+                add_outer(to_weight[cols], delta, states[rows], overwrite=overwrite)
+        returned = to_weight if kept is None else None
+        return (None if to_states is None else to_states.to(states.dtype)), returned, None, None, None, None
 
 
 def _tiles(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
@@ -146,13 +157,3 @@ def _targets_within(target: Tensor, columns: slice) -> tuple[Tensor, Tensor]:
     """The rows whose target lies in these columns, and its column within them."""
     here = ((target >= columns.start) & (target < columns.stop)).nonzero()[:, 0]
     return here, target[here] - columns.start
-
-
-def _add_product(total: Tensor, left: Tensor, right: Tensor, *, first: bool) -> None:
-    """`total += left @ right` in the precision of the factors; the first product overwrites what memory held."""
-    if total.dtype == left.dtype:
-        total.addmm_(left, right, beta=0 if first else 1)
-    elif first:
-        total.copy_(left @ right)
-    else:
-        total += left @ right

@@ -18,7 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from accord.policy.engine.products import linear_forward, records
+from accord.policy.engine.products import (
+    is_product,
+    linear_forward,
+    records,
+    served,
+    times_transposed,
+    weight_gradient,
+)
 
 Forward = Callable[[Any, Tensor], Tensor]
 """A forward pass as a method: of a module and its states."""
@@ -110,6 +117,31 @@ class _Gated(torch.autograd.Function):
         return of_gate, silu(gate).mul_(gradients[0])
 
 
+class _GatedLayer(torch.autograd.Function):
+    """All of a SwiGLU layer; the input of its last matrix is made again instead of kept."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, gate_weight: Tensor, up_weight: Tensor, down_weight: Tensor) -> Tensor:
+        gate, up = times_transposed(states, gate_weight), times_transposed(states, up_weight)
+        ctx.save_for_backward(states, gate, up, gate_weight, up_weight, down_weight)
+        return times_transposed(silu(gate).mul_(up), down_weight)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, gate, up, gate_weight, up_weight, down_weight = ctx.saved_tensors
+        needs_states, needs_gate, needs_up, needs_down = ctx.needs_input_grad
+        opened = silu(gate)
+        to_down = weight_gradient(down_weight, gradients[0], opened * up) if needs_down else None
+        of_middle = times_transposed(gradients[0], down_weight.t())
+        of_gate, of_up = torch.ops.aten.silu_backward(of_middle * up, gate), opened.mul_(of_middle)
+        to_gate = weight_gradient(gate_weight, of_gate, states) if needs_gate else None
+        to_up = weight_gradient(up_weight, of_up, states) if needs_up else None
+        to_states = None
+        if needs_states:
+            to_states = times_transposed(of_gate, gate_weight.t()).add_(times_transposed(of_up, up_weight.t()))
+        return to_states, to_gate, to_up, to_down
+
+
 def _norm_forward(layer: Any, states: Tensor) -> Tensor:
     if not states.dtype == layer.weight.dtype == torch.float32:
         return _own(layer, states)
@@ -123,6 +155,10 @@ def _norm_about_one_forward(layer: Any, states: Tensor) -> Tensor:
 
 
 def _gated_forward(layer: Any, states: Tensor) -> Tensor:
+    parts = (layer.gate_proj, layer.up_proj, layer.down_proj)
+    weights = [part.weight for part in parts if is_product(part) and served(states, part.weight)]
+    if len(weights) == len(parts) and records(states, *weights):
+        return _GatedLayer.apply(states, *weights)  # type: ignore[no-untyped-call, no-any-return]
     found: Tensor = layer.down_proj(gated(layer.gate_proj(states), layer.up_proj(states)))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from accord.policy.engine.gradients import collects
 from accord.policy.sharding import is_sharded
 
 
@@ -34,13 +35,14 @@ def one_gradient(model: nn.Module, head: nn.Module) -> Iterator[Tensor | None]:
     ):
         yield None
         return
-    of_embeddings, of_head = _Tied.apply(weight)  # type: ignore[no-untyped-call]
     before, embeddings.sparse = embeddings.sparse, True
-    vars(embeddings)["weight"] = of_embeddings
+    tied: Tensor | None = None
+    if not collects(weight):  # else the head adds to the gradient itself, and PyTorch adds the rows to that
+        vars(embeddings)["weight"], tied = _Tied.apply(weight)  # type: ignore[no-untyped-call]
     try:
-        yield of_head
+        yield tied
     finally:
-        vars(embeddings).pop("weight")
+        vars(embeddings).pop("weight", None)
         embeddings.sparse = before
 
 
