@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from accord.policy.policy import Dtype
 from accord.recipes.footprint import footprint, unloaded
 from accord.record import Encoded, EncodedResponse
 from accord.testing import tiny_model
-from accord.train.memory import estimate_memory
+from accord.train.memory import MICRO_BATCH_TOKENS, chosen_micro_batch, estimate_memory
 
 WIDE: dict[str, Any] = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4}
 TOKENS = 256
@@ -112,3 +113,14 @@ def test_operations_follow_what_is_trained_and_recomputed(wide: Path) -> None:
         for again in (False, True)
     ]
     assert found == [6 * multiply, 8 * multiply]
+
+
+def test_a_cpu_takes_fewer_tokens_of_a_larger_model_at_once(wide: Path) -> None:
+    policy = load_policy(wide)
+    sized = partial(chosen_micro_batch, policy.model, dtype="fp32", checkpointing=False)
+    assert sized() == MICRO_BATCH_TOKENS
+    policy.model.config.num_hidden_layers = 15
+    assert 1024 < sized() < MICRO_BATCH_TOKENS
+    policy.model.config.num_hidden_layers = 30
+    assert sized() == 1024
+    assert chosen_micro_batch(unloaded(str(wide), dtype="fp32", rank=0), dtype="fp32", checkpointing=False) == 4096

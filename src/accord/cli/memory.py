@@ -28,7 +28,7 @@ def memory(
         dtype: as in training.
         lora_r: as in training.
         gradient_checkpointing: as in training.
-        micro_batch_tokens: as in training.
+        micro_batch_tokens: as in training, where a CPU takes fewer for large models.
         tokens_per_step: as in training.
         processes: over how many processes, one a device, the weights are sharded.
         rounds: whether training goes in rounds of sampling in these processes.

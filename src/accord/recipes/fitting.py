@@ -7,9 +7,7 @@ import re
 from accord.errors import ConfigError
 from accord.policy.policy import Dtype
 from accord.recipes.footprint import unloaded
-from accord.train.memory import MemoryEstimate, estimate_memory
-
-MICRO_BATCH_TOKENS = 4096
+from accord.train.memory import MICRO_BATCH_TOKENS, MemoryEstimate, estimate_memory
 
 _LADDER: tuple[tuple[tuple[str, ...], Dtype, int, bool], ...] = (
     ((), "fp32", 0, False),

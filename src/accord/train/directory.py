@@ -22,7 +22,18 @@ FROM_THE_MODEL = frozenset({"lr", "lora_alpha", "max_length"})
 """Settings whose default is known only once the model is loaded."""
 
 FREE_TO_CHANGE = frozenset(
-    {"out", "save_every", "keep_checkpoints", "log_every", "track", "device", "compile", "shard", "rollouts"}
+    {
+        "out",
+        "save_every",
+        "keep_checkpoints",
+        "log_every",
+        "track",
+        "device",
+        "compile",
+        "shard",
+        "rollouts",
+        "micro_batch_tokens",
+    }
 )
 """Settings a resumed run may give differently: they do not change what is learned."""
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from accord.errors import ConfigError
-from accord.policy.engine.head import KEEP_BYTES
+from accord.policy.engine.head import kept_bytes
 from accord.policy.logprobs import output_head, vocabulary_size
 from accord.policy.policy import Dtype
 from accord.policy.sharding import decoder_layers
@@ -23,6 +23,24 @@ HEAP = 1.6
 Measured on models of 8 layers: 1.2 to 1.4 when all activations are kept, 1.6 to 1.9 under LoRA or recomputation, 3.5
 under both in float32.
 """
+
+MICRO_BATCH_TOKENS = 4096
+"""Tokens that go through a model at once unless somebody says otherwise."""
+
+_FEWEST_TOKENS = 1024
+_KEPT_ON_CPU = 256 * 2**20
+
+
+def chosen_micro_batch(model: nn.Module, *, dtype: Dtype, checkpointing: bool) -> int:
+    """Tokens of a micro-batch where none are given.
+
+    A CPU gains little from more than a thousand tokens at once (4 % for the four times as many, on a model of 8 layers
+    of width 512), and activations would soon take more memory than weights, gradients and moments together.
+    """
+    if next(model.parameters()).device.type != "cpu":
+        return MICRO_BATCH_TOKENS
+    fitting = _KEPT_ON_CPU // _activations(model, dtype, checkpointing)
+    return min(MICRO_BATCH_TOKENS, max(_FEWEST_TOKENS, fitting))
 
 
 @dataclass(frozen=True)
@@ -87,13 +105,14 @@ def estimate_memory(
     device = parameters[0].device
     activations, logits = tokens * _activations(model, dtype, checkpointing), 4 * vocabulary_size(model) * tokens
     heap = HEAP if device.type == "cpu" else 1.0
+    fresh = _fresh_gradients(model) if device.type != "cpu" and processes == 1 else 0
     return MemoryEstimate(
         weights=weights // processes,
-        gradients=4 * trainable // processes + (_fresh_gradients(model) if processes == 1 else 0),
+        gradients=4 * trainable // processes + fresh,
         optimizer=8 * trainable // processes,
         gathered=_gathered(model, dtype) if processes > 1 else 0,
         activations=int(heap * activations),
-        logits=int(heap * min(logits, KEEP_BYTES)),
+        logits=int(heap * min(logits, kept_bytes(_head_weight(model)))),
         sampling=sampled * _cached(model) + (_all(model, dtype) if sampled and processes > 1 else 0),
         available=_available(device),
         tokens=tokens,
@@ -105,9 +124,10 @@ def _activations(model: nn.Module, dtype: Dtype, checkpointing: bool) -> int:
     text: Any = model.config.get_text_config()  # type: ignore[operator, union-attr]
     layers, hidden = int(text.num_hidden_layers), int(text.hidden_size)
     inner = int(getattr(text, "intermediate_size", None) or 4 * hidden)
-    # Counted in a llama layer: residual stream and norms (4 hidden) stay in float32; normalised inputs, queries, keys,
-    # values and attention output (6.5 to 9 hidden) and the gated feed-forward (4 inner) are in the compute precision.
-    per_layer = 4 * (10.5 * hidden + 4 * inner) if dtype == "fp32" else 4 * 4 * hidden + 2 * (9 * hidden + 4 * inner)
+    # Counted in a llama layer. In fp32: residual stream, normalised inputs, queries, keys, values and attention output
+    # (8.5 hidden), and of the gated feed-forward 2 inner, 3 under adapters. In bf16: residual stream and norms stay in
+    # float32 (4 hidden), the others are in the compute precision (6.5 to 9 hidden, 4 inner).
+    per_layer = 4 * (8.5 * hidden + 3 * inner) if dtype == "fp32" else 4 * 4 * hidden + 2 * (9 * hidden + 4 * inner)
     running = (4 if dtype == "fp32" else 2) * 4 * (hidden + inner)
     kept = 4 * layers * hidden + per_layer if checkpointing else layers * per_layer
     return int(kept + running)
@@ -116,11 +136,16 @@ def _activations(model: nn.Module, dtype: Dtype, checkpointing: bool) -> int:
 def _fresh_gradients(model: nn.Module) -> int:
     """Bytes of a micro-batch's gradients of the largest matrix, before they join those of the micro-batches before it.
 
-    A matrix that is both embedding and head gets one from either end.
+    A matrix that is both embedding and head gets one from either end. On a CPU they are added where they are kept.
     """
-    head: Any = output_head(model).weight
+    head = _head_weight(model)
     embeddings: Any = model.get_input_embeddings().weight  # type: ignore[operator]
     return 4 * head.numel() * (2 if head is embeddings else 1) if head.requires_grad else 0
+
+
+def _head_weight(model: nn.Module) -> Tensor:
+    found: Any = output_head(model).weight
+    return found  # type: ignore[no-any-return]
 
 
 def _gathered(model: nn.Module, dtype: Dtype) -> int:

@@ -37,7 +37,7 @@ from accord.train.collate import Example, make_examples
 from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_held_out
 from accord.train.measure_reward_model import measure_reward_model
-from accord.train.memory import estimate_memory, require_memory
+from accord.train.memory import chosen_micro_batch, estimate_memory, require_memory
 from accord.train.next_states import with_next_states
 from accord.train.plan import micro_batches, plan_steps
 from accord.train.progress import Display
@@ -308,6 +308,14 @@ def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> Tra
         lr=rate if config.lr is None else config.lr,
         lora_alpha=config.lora_alpha or (2.0 * config.lora_r if config.lora_r else None),
         max_length=config.max_length or min(limit or MAX_LENGTH, MAX_LENGTH),
+        micro_batch_tokens=micro_batch_tokens(config, policy),
+    )
+
+
+def micro_batch_tokens(config: TrainConfig, policy: Policy) -> int:
+    """Tokens that go through the model at once: those of the settings, or what suits it."""
+    return config.micro_batch_tokens or chosen_micro_batch(
+        policy.model, dtype=config.dtype, checkpointing=config.gradient_checkpointing
     )
 
 
