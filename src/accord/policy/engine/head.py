@@ -21,12 +21,16 @@ ROWS, COLUMNS = 512, 4096
 """Shape of a tile of logits; 8 MiB in float32 stay in a processor's cache."""
 
 KEEP_BYTES = 256 * 2**20
-"""Tiles kept for the backward pass in one call, where a head that trains does not allow more."""
+"""Tiles kept for the backward pass in one call, if `kept_bytes` does not allow more."""
 
 
 def kept_bytes(weight: Tensor) -> int:
-    """Tiles kept for the backward pass in one call: twice a trained head, whose gradient and moments take three."""
-    return max(KEEP_BYTES, 2 * weight.numel() * weight.element_size()) if weight.requires_grad else KEEP_BYTES
+    """Tiles kept for the backward pass in one call: on a CPU twice the size of a head that trains.
+
+    Its gradient and moments take more. There a product costs more than the memory; a GPU, which may hold no more than a share of the head, keeps less.
+    """
+    whole = weight.requires_grad and weight.device.type == "cpu"
+    return max(KEEP_BYTES, 2 * weight.numel() * weight.element_size()) if whole else KEEP_BYTES
 
 
 def linear_logprobs(states: Tensor, weight: Tensor, target: Tensor, *, scale: float = 1.0) -> Tensor:
