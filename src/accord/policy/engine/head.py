@@ -27,7 +27,8 @@ KEEP_BYTES = 256 * 2**20
 def kept_bytes(weight: Tensor) -> int:
     """Tiles kept for the backward pass in one call: on a CPU twice the size of a head that trains.
 
-    Its gradient and moments take more. There a product costs more than the memory; a GPU, which may hold no more than a share of the head, keeps less.
+    Its gradient and moments take more, and a product costs more than that memory. A GPU, which may hold only a share of
+    the head, keeps less.
     """
     whole = weight.requires_grad and weight.device.type == "cpu"
     return max(KEEP_BYTES, 2 * weight.numel() * weight.element_size()) if whole else KEEP_BYTES
