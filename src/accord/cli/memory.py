@@ -40,7 +40,8 @@ def memory(
     from accord.recipes.footprint import footprint, measured_speed
     from accord.train.memory import format_bytes
 
-    for flag, value, least in (("processes", processes, 1), ("lora-r", lora_r, 0), ("tflops", tflops, 1e-9)):
+    flags = {"processes": processes, "lora-r": lora_r, "micro-batch-tokens": micro_batch_tokens, "tflops": tflops}
+    for (flag, value), least in zip(flags.items(), (1, 0, 1, 1e-9), strict=True):
         if value is not None and value < least:
             raise ConfigError(f"{value} is out of range", where=f"--{flag}", mend=f"Give at least {least}.")
     found = footprint(

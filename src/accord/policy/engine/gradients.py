@@ -68,20 +68,23 @@ _COLLECTING: ContextVar[Gradients | None] = ContextVar("collecting", default=Non
 
 def collects(weight: Tensor) -> bool:
     """Whether a backward pass that runs now may add to this weight's gradient."""
-    gradients = _COLLECTING.get()
-    return gradients is not None and gradients.place(weight) is not None
+    return _place(weight) is not None
 
 
 def kept_gradient(weight: Tensor) -> Kept | None:
     """The gradient that a backward pass is to add to itself; `None` if it is to return it as usual."""
-    gradients = _COLLECTING.get()
-    place = None if gradients is None else gradients.place(weight)
+    place = _place(weight)
     if place is None:
         return None
     if weight.grad is not None:
         return Kept(weight.grad, fresh=False)
     weight.grad = place
     return Kept(place, fresh=True)
+
+
+def _place(weight: Tensor) -> Tensor | None:
+    gradients = _COLLECTING.get()
+    return None if gradients is None else gradients.place(weight)
 
 
 def _is_served(parameter: nn.Parameter) -> bool:

@@ -46,14 +46,14 @@ def product(states: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tenso
 
 def outer(upstream: Tensor, states: Tensor) -> Tensor:
     """`upstream.T @ states`: of `[T,N]` and `[T,K]`, `[N,K]`, the gradient of a weight `[N,K]`."""
-    if states.shape[-1] < WIDE or not served(upstream, states):
-        return upstream.t() @ states
-    return times_transposed(upstream.t().contiguous(), states.t())
+    if _is_wide(upstream, states):
+        return times_transposed(upstream.t().contiguous(), states.t())
+    return upstream.t() @ states
 
 
 def add_outer(total: Tensor, upstream: Tensor, states: Tensor, *, overwrite: bool) -> None:
     """`total += upstream.T @ states`, in the precision of the factors; or written over what memory held."""
-    if total.dtype == upstream.dtype and (states.shape[-1] < WIDE or not served(upstream, states)):
+    if total.dtype == upstream.dtype and not _is_wide(upstream, states):
         total.addmm_(upstream.t(), states, beta=0 if overwrite else 1)
     elif overwrite:
         total.copy_(outer(upstream, states))
@@ -108,6 +108,11 @@ def served(states: Tensor, weight: Tensor) -> bool:
         and states.numel() > 0
         and not torch.is_autocast_enabled("cpu")
     )
+
+
+def _is_wide(upstream: Tensor, states: Tensor) -> bool:
+    """Whether the gradient of a weight is faster by oneDNN."""
+    return states.shape[-1] >= WIDE and served(upstream, states)
 
 
 class _Product(torch.autograd.Function):
