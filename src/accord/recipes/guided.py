@@ -15,7 +15,7 @@ from accord.policy.policy import Policy
 from accord.record import Group
 from accord.train.actor import Actor, PromptOrder, Round, rounds_in
 from accord.train.config import TrainConfig
-from accord.train.prepare import load_frozen
+from accord.train.models import load_frozen
 
 
 @dataclass

@@ -30,7 +30,7 @@ from accord.record import Feedback, Group
 from accord.train import distributed
 from accord.train.actor import PromptOrder, Round
 from accord.train.config import TrainConfig
-from accord.train.prepare import load_frozen
+from accord.train.models import load_frozen
 from accord.train.prepare_rounds import with_rollout
 from accord.train.run import Probe, RunResult
 

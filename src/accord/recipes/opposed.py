@@ -17,7 +17,7 @@ from accord.record import Group, Response
 from accord.train.actor import PromptOrder, Round
 from accord.train.collate import OWN, SAMPLER
 from accord.train.config import TrainConfig
-from accord.train.prepare import load_frozen
+from accord.train.models import load_frozen
 
 SHARES = {"xpo": 1.0, "nash_md": 0.125}
 """The reference's share in the opponent: all of it, and the mixture of the paper's best policy."""

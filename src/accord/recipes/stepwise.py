@@ -21,7 +21,7 @@ from accord.train import distributed
 from accord.train.collate import feedback_tensors, make_examples
 from accord.train.config import TrainConfig
 from accord.train.plan import micro_batches
-from accord.train.prepare import MAX_LENGTH, checked, micro_batch_tokens, split_by_prompt
+from accord.train.prepare import MAX_LENGTH, checked, split_by_prompt, tokens_at_once
 from accord.train.progress import Display
 from accord.train.run import RunResult
 
@@ -86,7 +86,7 @@ def _cut(config: TrainConfig, parts: int, display: Display) -> tuple[list[Path],
         raise ConfigError(f"{len(data.groups)} groups cannot be cut into {parts} parts", where="--stepwise")
     with display.bar("ordering", len(data.groups)) as bar:
         margins = preference_margins(
-            policy, data, micro_batch_tokens=micro_batch_tokens(config, policy), advance=bar.advance
+            policy, data, micro_batch_tokens=tokens_at_once(config, policy), advance=bar.advance
         )
     order = sorted(range(len(margins)), key=lambda index: -margins[index])
     files = []

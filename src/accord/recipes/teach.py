@@ -20,7 +20,8 @@ from accord.recipes.answers import preferred, sampling_of, share_of_ranks
 from accord.record import Group, Response
 from accord.train.actor import Actor, PromptOrder, Round
 from accord.train.config import TrainConfig
-from accord.train.prepare import checked, load_frozen
+from accord.train.models import load_frozen
+from accord.train.prepare import checked
 from accord.train.prepare_rounds import with_rollout
 from accord.train.run import Probe, RunResult
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,11 +19,10 @@ from accord.objectives.policy_gradient import METHODS
 from accord.objectives.registry import validate
 from accord.objectives.vocabulary import signature_of
 from accord.policy.action_values import POLYAK, ActionValues
-from accord.policy.blend import require_same_vocabulary
 from accord.policy.budget import within_budget
 from accord.policy.engine.precision import bf16_gain
 from accord.policy.fingerprint import data_fingerprint
-from accord.policy.load import attach_head, load_policy
+from accord.policy.load import attach_head
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.reference import LogprobCache, Reference
@@ -38,6 +37,7 @@ from accord.train.config import TrainConfig
 from accord.train.measure import Measurement, measure_held_out
 from accord.train.measure_reward_model import measure_reward_model
 from accord.train.memory import chosen_micro_batch, estimate_memory, require_memory
+from accord.train.models import load, load_teachers, moving_reference
 from accord.train.next_states import with_next_states
 from accord.train.plan import micro_batches, plan_steps
 from accord.train.progress import Display
@@ -47,10 +47,6 @@ from accord.train.values import reward_head
 
 MAX_LENGTH = 4096
 MAX_HELD_OUT = 512
-OTHER_VOCABULARY = (
-    "Distributions over different tokens cannot be compared. Learn from what the teacher writes instead: accord train "
-    "sft --teacher MODEL imitates it, accord train dpo --teacher MODEL prefers it to what the policy writes."
-)
 _RATES = {"preferences": 1e-6, "likelihood": 1e-5}
 _LORA_FACTOR = 10.0
 
@@ -179,12 +175,6 @@ def _reference(config: TrainConfig, policy: Policy) -> Reference | MovingReferen
     return Reference(policy.fingerprint(), LogprobCache())
 
 
-def moving_reference(config: TrainConfig, policy: Policy) -> MovingReference:
-    """A reference that starts as the policy, which still has its starting weights, and moves as the settings say."""
-    beside = load_frozen(config, config.model) if is_sharded(policy.model) and not policy.adapted else None
-    return MovingReference(policy, every=config.reference_every, mix=config.reference_mix, beside=beside)
-
-
 def compute_reference(run: Run, display: Display, *, policy_is_start: bool) -> None:
     """Bring the reference's log-probs of all examples into the cache; what is there already is not computed again."""
     reference = run.task.reference
@@ -250,52 +240,6 @@ def _missing_anywhere(reference: Reference, batch: Sequence[Encoded]) -> list[En
     return [batch[place] for place in sorted({place for of_rank in places for place in of_rank})]
 
 
-def load(config: TrainConfig, *, reward: bool, lora: bool = True) -> Policy:
-    """The model that the settings name."""
-    return load_policy(
-        config.model,
-        dtype=config.dtype,
-        device=config.device,
-        lora_r=config.lora_r if lora else 0,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        reward=reward,
-        chat=config.chat,
-        seed=config.seed,
-        gradient_checkpointing=config.gradient_checkpointing,
-        compile=config.compile,
-        shard=distributed.shards(config),
-        trust_remote_code=config.trust_remote_code,
-    )
-
-
-def load_frozen(config: TrainConfig, model: str) -> Policy:
-    """A model beside the trained one, with the settings of the run, in shares if that is, which no gradient reaches."""
-    frozen = load_policy(
-        model,
-        dtype=config.dtype,
-        device=config.device,
-        chat=config.chat,
-        shard=distributed.shards(config),
-        trust_remote_code=config.trust_remote_code,
-    )
-    frozen.model.requires_grad_(False)
-    return frozen
-
-
-def load_teachers(config: TrainConfig, policy: Policy, needs: Container[str]) -> tuple[Policy, ...]:
-    """The model whose distributions are taught, if any are.
-
-    Raises:
-        ModelError: it has another vocabulary than the policy.
-    """
-    if config.teacher is None or "teacher" not in needs:
-        return ()
-    teacher = load_frozen(config, config.teacher)
-    require_same_vocabulary(policy, teacher, mend=OTHER_VOCABULARY)
-    return (teacher,)
-
-
 def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> TrainConfig:
     """The settings with everything filled in that depends on the model and the objective."""
     limit = policy.max_positions
@@ -308,11 +252,11 @@ def resolved(config: TrainConfig, policy: Policy, needs: tuple[str, ...]) -> Tra
         lr=rate if config.lr is None else config.lr,
         lora_alpha=config.lora_alpha or (2.0 * config.lora_r if config.lora_r else None),
         max_length=config.max_length or min(limit or MAX_LENGTH, MAX_LENGTH),
-        micro_batch_tokens=micro_batch_tokens(config, policy),
+        micro_batch_tokens=tokens_at_once(config, policy),
     )
 
 
-def micro_batch_tokens(config: TrainConfig, policy: Policy) -> int:
+def tokens_at_once(config: TrainConfig, policy: Policy) -> int:
     """Tokens that go through the model at once: those of the settings, or what suits it."""
     return config.micro_batch_tokens or chosen_micro_batch(
         policy.model, dtype=config.dtype, checkpointing=config.gradient_checkpointing

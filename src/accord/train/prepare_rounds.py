@@ -30,7 +30,8 @@ from accord.train.ahead import Ahead, Elsewhere
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import Measurement, measure_rewards
-from accord.train.prepare import MAX_HELD_OUT, OTHER_VOCABULARY, Run, load, load_teachers, moving_reference, resolved
+from accord.train.models import OTHER_VOCABULARY, load, load_teachers, moving_reference
+from accord.train.prepare import MAX_HELD_OUT, Run, resolved
 from accord.train.progress import Display
 from accord.train.rounds import Rounds
 from accord.train.step import Task
