@@ -158,6 +158,7 @@ def test_a_finished_run_says_so_and_fresh_starts_again(tiny: Path, tmp_path: Pat
     (out / "model" / "notes.txt").write_text("mine")
     before = (out / "metrics.jsonl").read_bytes()
     assert train(tiny, out).policy is None
+    assert train(tiny, out, micro_batch_tokens=300).policy is None  # changes memory, not what was learned
     assert (out / "metrics.jsonl").read_bytes() == before
     with pytest.raises(ConfigError, match=r"lr was 0.001 and is now 0.002.*--fresh"):
         train(tiny, out, lr=2e-3)
