@@ -53,7 +53,7 @@ def test_the_estimates_are_those_of_the_whole_vocabulary(policy: Policy) -> None
     heads, rows = policy.action_values, policy.rows(BATCH)
     assert heads is not None
     found = policy.estimates(rows)
-    states = hidden_states(policy.model, rows)[rows.place]
+    states = hidden_states(policy.model, rows, rows.place)
     torch.testing.assert_close(found["policy"], policy.logprobs(rows))
     torch.testing.assert_close(found["value"], rows.fold(heads.value(states)[:, 0]))
     for name, head in zip(("first_q", "second_q"), heads.q, strict=True):
@@ -93,7 +93,7 @@ def test_decoding_goes_by_the_improved_policy(policy: Policy, n: int) -> None:
         for answer in of_prompt:
             rows = policy.rows([Encoded(prompt, (EncodedResponse(answer.tokens, (True,) * 4),))])
             with torch.no_grad():
-                states = hidden_states(policy.model, rows)[rows.place]
+                states = hidden_states(policy.model, rows, rows.place)
                 ids = torch.tensor([[*prompt, *answer.tokens]])
                 logits = policy.model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
                 improved = heads.improved(logits, states, beta=3.0)

@@ -177,6 +177,7 @@ def test_generated_code_gives_the_same(tmp_path: Path) -> None:
     assert is_compiled(other.model)
     assert other.engine.reading == plain.engine.reading
     assert other.engine.note.startswith(plain.engine.note)
+    assert not other.engine.asked_only
     assert other.fingerprint() == plain.fingerprint()
     for encoded in BATCHES[:2]:
         assert_same(plain, other, encoded)

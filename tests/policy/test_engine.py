@@ -18,8 +18,9 @@ from transformers.cache_utils import DynamicLayer
 
 from accord.policy.engine import flash, probe
 from accord.policy.engine.attention import NAME, recompute_contexts, shared_prompts
+from accord.policy.engine.last_layer import Asked
 from accord.policy.engine.probe import PADDED, Engine, find_engine
-from accord.policy.layout import Segment
+from accord.policy.layout import Segment, lay_out
 from accord.policy.load import load_policy
 from accord.policy.logprobs import Finish, token_logprobs
 from accord.policy.policy import Policy
@@ -104,7 +105,8 @@ def assert_equal_outcome(policy: Policy, rows: Rows, batch: Sequence[Encoded]) -
 @pytest.mark.parametrize("architecture", SHARING)
 def test_a_shared_row_equals_separate_forwards(architecture: Architecture, load: Callable[..., Policy]) -> None:
     policy = load(architecture)
-    assert policy.engine == Engine("attention", policy.engine.note)
+    # GPT-2 gives what its last layer made the shape of its input.
+    assert policy.engine == Engine("attention", policy.engine.note, asked_only=architecture != "gpt2")
     rows = policy.rows(RAGGED)
     assert rows.input_ids.shape[0] == 1
     assert_equal_outcome(policy, rows, RAGGED)
@@ -308,9 +310,11 @@ def test_an_error_inside_leaves_the_model_as_it_was(load: Callable[..., Policy])
     rows = policy.rows(RAGGED)
     assert rows.layout is not None
     implementation = policy.model.config._attn_implementation
-    with pytest.raises(KeyError), shared_prompts(policy.model, rows.layout):
+    asked = Asked.of(rows.layout.segments, rows.place)
+    with pytest.raises(KeyError), shared_prompts(policy.model, rows.layout, asked):
         raise KeyError
     assert policy.model.config._attn_implementation == implementation
+    assert "forward" not in vars(policy.model.model.layers[-1])
     forward, recompute = recompute_contexts()
     with forward, recompute:
         assert policy.model.config._attn_implementation == implementation
@@ -326,6 +330,57 @@ def test_without_a_layout_the_function_is_ordinary_attention(load: Callable[...,
         torch.testing.assert_close(policy.model(input_ids=ids).logits, expected, atol=1e-6, rtol=0)
     finally:
         policy.model.config._attn_implementation = before
+
+
+def test_the_last_layer_computes_only_what_is_asked_for(load: Callable[..., Policy]) -> None:
+    """All but the tokens from which a trained one is predicted ends in the last layer's attention."""
+    policy = load("llama")
+    seen: list[int] = []
+    hooks = [
+        layer.mlp.register_forward_hook(lambda module, given, output: seen.append(output.shape[1]))
+        for layer in policy.model.model.layers
+    ]
+    rows = policy.rows(RAGGED)
+    try:
+        policy.logprobs(rows)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # The second response of the fourth group is all that it trains; the first of the first is read to its sixth token.
+    trained = (7 - 1 + 4 - 1) + (3 + 3) + 8 * 11 + 32
+    assert rows.input_ids.shape[1] == 9 + 1 + 30 + 5 + trained
+    assert seen == [rows.input_ids.shape[1], 4 + trained]
+
+
+@given(st.lists(st.lists(st.integers(3, 5), min_size=1, max_size=6), min_size=1, max_size=6), st.data())
+@settings(max_examples=50)
+def test_what_is_asked_for_is_computed(sequences: list[list[int]], data: st.DataObject) -> None:
+    row = lay_out([tuple(sequence) for sequence in sequences])
+    at = data.draw(st.lists(st.integers(0, len(row.ids) - 1), min_size=1))
+    asked = Asked.of(row.segments, torch.tensor(at))
+    if asked is None:
+        return
+    computed = asked.computed.tolist()
+    assert [computed[index] for index in asked.place.tolist()] == at
+    assert sorted(computed + asked.others.tolist()) == list(range(len(row.ids)))
+    for segment, start in zip(row.segments, asked.starts, strict=True):
+        wanted = [index for index in at if segment.begin <= index < segment.end]
+        assert start == min(wanted, default=segment.end)
+        assert [index for index in computed if segment.begin <= index < segment.end] == [*range(start, segment.end)]
+
+
+def test_a_model_that_reads_every_state_to_the_end_computes_all(tmp_path: Path) -> None:
+    """Such as one that adds embeddings to what its layers give."""
+    policy = load_policy(tiny_model(tmp_path))
+    embedded: list[Tensor] = []
+    network = policy.model.model
+    network.embed_tokens.register_forward_hook(lambda module, given, output: embedded.append(output))
+    network.norm.register_forward_pre_hook(lambda module, given: (given[0] + embedded.pop(),))
+    engine = find_engine(policy.model, policy.finish)
+    assert engine.reading == "attention"
+    assert not engine.asked_only
+    changed = dataclasses.replace(policy, engine=engine)
+    assert_equal_outcome(changed, changed.rows(RAGGED), RAGGED)
 
 
 class TwoPaths(nn.Module):

@@ -39,13 +39,13 @@ def _embedded(policy: Policy, groups: Sequence[Group], width: int) -> tuple[Tens
     encoded = [policy.renderer.encode(group) for group in groups]
     rows = padded_rows(encoded, whole=True, device=policy.device)
     with policy.precision():
-        states = hidden_states(policy.model, rows).float()
-    # In padded rows the output that predicts a token stands just before that token's own place.
-    token = states[rows.place + 1]
+        # In padded rows the output that predicts a token stands just before that token's own place.
+        states = hidden_states(policy.model, rows, torch.cat([rows.place + 1, rows.last])).float()
+    token, ends = states[: len(rows.place)], states[len(rows.place) :]
     response = rows.slot // rows.mask.shape[-1]
     counts = rows.mask.sum(-1).flatten()
     total = states.new_zeros(len(counts), states.shape[-1]).index_add(0, response, token)
-    last = states.new_zeros(total.shape).index_copy(0, rows.last_slot, states[rows.last])
+    last = states.new_zeros(total.shape).index_copy(0, rows.last_slot, ends)
     mean = total / counts.clamp_min(1).unsqueeze(-1)
     features = torch.cat([mean, last, counts.clamp_min(1).log().unsqueeze(-1)], -1)
     embedding = features.new_zeros(len(groups), width, features.shape[-1])

@@ -155,7 +155,7 @@ class ActionValues(nn.Module):
     @torch.no_grad()
     def values(self, model: nn.Module, rows: Rows) -> Tensor:
         """V before each trained token, `[B,n,T]` float32, without gradients."""
-        return rows.fold(self.value(hidden_states(model, rows)[rows.place]).squeeze(-1).float())
+        return rows.fold(self.value(hidden_states(model, rows, rows.place)).squeeze(-1).float())
 
     def improved(self, logits: Tensor, states: Tensor, *, beta: float) -> Tensor:
         """Log-probabilities to decode from, `[...,V]`, from the model's logits and the states they come from."""

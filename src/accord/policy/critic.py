@@ -60,11 +60,15 @@ class Critic:
         return cls(network, heads)
 
     def values(self, rows: Rows) -> dict[str, Tensor]:
-        """Each estimate before each trained token, `[B,n,T]` float32, with gradients where they are on."""
+        """Each estimate before each trained token, `[B,n,T]` float32, with gradients where they are on.
+
+        The Groups may have been laid out for another network, which reads its rows in a way of its own.
+        """
         if not len(rows.target):
             return {name: torch.zeros_like(rows.mask) for name in self.heads}
+        rows = self.network.rows(rows.batch)
         with self.network.precision():
-            states = hidden_states(self.network.model, rows)[rows.place]
+            states = hidden_states(self.network.model, rows, rows.place)
             values = {name: head(states.to(head.weight.dtype)).squeeze(-1) for name, head in self.heads.items()}
         return {name: rows.fold(value.float()) for name, value in values.items()}
 

@@ -40,7 +40,7 @@ class Side:
     def states(self) -> Tensor:
         """The head's input at the positions that predict a trained token, `[N,H]`."""
         with self.context():
-            return hidden_states(self.model, self.rows)[self.rows.place]
+            return hidden_states(self.model, self.rows, self.rows.place)
 
     def log_softmax(self, states: Tensor, temperature: float) -> Tensor:
         """The whole distribution after each state, `[N,V]` in float32."""

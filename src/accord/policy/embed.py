@@ -18,5 +18,5 @@ def prompt_embedding(policy: Policy, tokens: Sequence[int]) -> Tensor:
     row = Encoded(ids[:1], (EncodedResponse(ids[1:], (True,) * (len(ids) - 1)),))
     with torch.no_grad(), policy.precision():
         rows = policy.rows([row])
-        states = hidden_states(policy.model, rows)[rows.place]
+        states = hidden_states(policy.model, rows, rows.place)
     return torch.nn.functional.normalize(states.float().mean(0), dim=0)

@@ -37,6 +37,7 @@ class Layout:
         longest: tokens of the longest sequence.
         by: read at once, by an attention made for it, or segment by segment, by a key-value cache.
         attention: the way of the attention made for it.
+        asked_only: the last layer computes only what is asked for.
     """
 
     segments: tuple[Segment, ...]
@@ -44,6 +45,7 @@ class Layout:
     longest: int
     by: Reading
     attention: Attention = "parts"
+    asked_only: bool = False
 
     def with_ancestors(self) -> Iterator[tuple[Segment, tuple[Segment, ...]]]:
         """Every segment with those it continues, first to last."""

@@ -107,7 +107,8 @@ def _compile(policy: Policy) -> None:
         )
     compile_layers(policy.model)
     lost = ", which gains nothing in fp32 on a CPU" if policy.device.type == "cpu" and policy.dtype == "fp32" else ""
-    policy.engine = replace(policy.engine, note=f"{policy.engine.note}; layers are compiled when first needed{lost}")
+    note = f"{policy.engine.note}; layers are compiled when first needed{lost}"
+    policy.engine = replace(policy.engine, note=note, asked_only=False)  # what is compiled runs to its end
 
 
 def _put(policy: Policy, device: torch.device) -> None:

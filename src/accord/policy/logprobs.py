@@ -18,6 +18,7 @@ from accord.errors import ModelError
 from accord.policy.engine.attention import shared_prompts
 from accord.policy.engine.cached import cached_states
 from accord.policy.engine.head import KEEP_BYTES, linear_logprobs, linear_logprobs_and_entropies
+from accord.policy.engine.last_layer import Asked
 from accord.policy.engine.products import is_product
 from accord.policy.engine.tied import one_gradient
 from accord.policy.rows import Rows
@@ -43,21 +44,23 @@ class Finish:
         return lambda logits: self(logits).float() / temperature
 
 
-def hidden_states(model: nn.Module, rows: Rows) -> Tensor:
-    """The input of the LM head at every position of the rows, `[R*L,H]`."""
+def hidden_states(model: nn.Module, rows: Rows, at: Tensor) -> Tensor:
+    """The input of the LM head at some of the rows' flat positions: at `[N]` places, `[N,H]`."""
     layout = rows.layout
     if layout is None:
-        return _head_input(model, input_ids=rows.input_ids, use_cache=False)[0].flatten(0, 1)
+        return _head_input(model, input_ids=rows.input_ids, use_cache=False)[0].flatten(0, 1)[at]
     if layout.by == "attention":
-        with shared_prompts(model, layout):
+        asked = Asked.of(layout.segments, at) if layout.asked_only else None
+        with shared_prompts(model, layout, asked):
             inputs = {"input_ids": rows.input_ids, "position_ids": layout.position_ids}
-            return _head_input(model, **inputs, use_cache=False)[0].flatten(0, 1)
+            states = _head_input(model, **inputs, use_cache=False)[0].flatten(0, 1)
+        return states[at if asked is None else asked.place]
 
     def read(ids: Tensor, cache: Any) -> tuple[Tensor, Any]:
         states, output = _head_input(model, input_ids=ids, past_key_values=cache, use_cache=True)
         return states, output.past_key_values
 
-    return cached_states(read, rows.input_ids[0], layout)
+    return cached_states(read, rows.input_ids[0], layout)[at]
 
 
 def _head_input(model: nn.Module, **inputs: Any) -> tuple[Tensor, Any]:
@@ -175,9 +178,9 @@ def _predicting(model: nn.Module, rows: Rows) -> tuple[Tensor, _Head]:
     """The states `[N,H]` that predict the trained tokens, and the head that is to read them."""
     head = output_head(model)
     if not is_product(head):
-        return hidden_states(model, rows)[rows.place], _Head(head, None)
+        return hidden_states(model, rows, rows.place), _Head(head, None)
     with one_gradient(model, head) as tied:
-        states = hidden_states(model, rows)[rows.place]
+        states = hidden_states(model, rows, rows.place)
     weight: Any = head.weight if tied is None else tied
     return states, _Head(head, weight)
 

@@ -99,7 +99,14 @@ class Policy:
         whole = self.reward_head is not None
         if reading is None:
             return padded_rows(batch, whole=whole, device=self.device)
-        return shared_row(batch, by=reading, attention=self.engine.attention, whole=whole, device=self.device)
+        return shared_row(
+            batch,
+            by=reading,
+            attention=self.engine.attention,
+            asked_only=self.engine.asked_only,
+            whole=whole,
+            device=self.device,
+        )
 
     def cost(self, responses: int, longest: int, shared: int) -> int:
         """Tokens that go through the model for a batch, from its number of responses and two lengths in tokens.
@@ -201,7 +208,7 @@ class Policy:
             raise ModelError("has no reward head", where=self.source, mend=mend)
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
-            values = self.reward_head(hidden_states(self.model, rows)[rows.last])
+            values = self.reward_head(hidden_states(self.model, rows, rows.last))
         return torch.stack([rows.fold_rows(value) for value in values.float().unbind(-1)], -1)
 
     def step_rewards(self, batch: Sequence[Encoded] | Rows) -> Tensor:
@@ -211,7 +218,7 @@ class Policy:
             raise ModelError("is no process reward model", where=self.source, mend=mend)
         rows = batch if isinstance(batch, Rows) else self.rows(batch)
         with self.precision():
-            values = self.reward_head(hidden_states(self.model, rows)[rows.end])
+            values = self.reward_head(hidden_states(self.model, rows, rows.end))
         return rows.fold_ends(values.float())
 
     def head_outputs(self, rows: Rows) -> dict[str, Tensor]:

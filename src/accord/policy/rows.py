@@ -110,6 +110,7 @@ def shared_row(
     *,
     by: Reading = "attention",
     attention: Attention = "parts",
+    asked_only: bool = False,
     whole: bool = False,
     device: torch.device | str = "cpu",
 ) -> Rows:
@@ -119,6 +120,7 @@ def shared_row(
         batch: the Groups.
         by: how the model is to read it.
         attention: how its attention is computed if it is read at once.
+        asked_only: whether the last layer then computes only what is asked for.
         whole: feed every token, for heads that read the state after the last one (reward models).
         device: where the tensors go.
     """
@@ -126,7 +128,7 @@ def shared_row(
     keys = list(fed)
     row = lay_out([batch[b].prompt + batch[b].responses[j].tokens[: fed[b, j]] for b, j in keys])
     depths = torch.tensor([row.depths], device=device)
-    layout = Layout(row.segments, depths, max(row.depths, default=-1) + 1, by, attention)
+    layout = Layout(row.segments, depths, max(row.depths, default=-1) + 1, by, attention, asked_only)
     read = {(b, j): path[len(batch[b].prompt) - 1 :] for (b, j), path in zip(keys, row.paths, strict=True)}
     return _rows(batch, [row.ids], layout, read, device)
 

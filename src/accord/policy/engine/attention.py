@@ -7,7 +7,7 @@ other use of the model see the configuration as it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,7 +22,9 @@ from transformers.masking_utils import sdpa_mask
 
 from accord.policy.engine import flash
 from accord.policy.engine.block_mask import BlockMasks, block_attention
+from accord.policy.engine.last_layer import Asked, asked_forward, last_attention
 from accord.policy.layout import Attention, Layout
+from accord.policy.sharding import decoder_layers
 
 NAME = "accord_shared_prompts"
 
@@ -57,6 +59,7 @@ class _Sharing:
     layout: Layout
     masks: BlockMasks | None
     configs: tuple[PretrainedConfig, ...]
+    forwards: Mapping[nn.Module, Callable[..., Any]]
 
 
 _active: ContextVar[_Sharing | None] = ContextVar("accord_sharing", default=None)
@@ -64,12 +67,19 @@ _trace: ContextVar[Trace | None] = ContextVar("accord_trace", default=None)
 
 
 @contextmanager
-def shared_prompts(model: nn.Module, layout: Layout) -> Iterator[None]:
-    """Read a model's input as a shared row for the length of the block."""
+def shared_prompts(model: nn.Module, layout: Layout, asked: Asked | None = None) -> Iterator[None]:
+    """Read a model's input as a shared row for the length of the block.
+
+    Args:
+        model: a causal language model.
+        layout: how the row is to be read.
+        asked: the only tokens that the last layer computes; all if `None`.
+    """
     owned = (getattr(module, "config", None) for module in model.modules())
     configs = {id(config): config for config in owned if isinstance(config, PretrainedConfig)}
     masks = BlockMasks(layout) if layout.attention == "blocks" else None
-    with _entered(_Sharing(layout, masks, tuple(configs.values()))):
+    last = {} if asked is None else {layer: asked_forward(layer, asked) for layer in decoder_layers(model)[-1:]}
+    with _entered(_Sharing(layout, masks, tuple(configs.values()), last)):
         yield
 
 
@@ -96,14 +106,22 @@ def recompute_contexts() -> tuple[AbstractContextManager[Any], AbstractContextMa
 @contextmanager
 def _entered(sharing: _Sharing) -> Iterator[None]:
     before = [config._attn_implementation for config in sharing.configs]
+    forwards = {module: vars(module).get("forward") for module in sharing.forwards}
     token = _active.set(sharing)
     try:
         for config in sharing.configs:
             config._attn_implementation = NAME
+        for module, forward in sharing.forwards.items():
+            vars(module)["forward"] = forward
         yield
     finally:
         for config, name in zip(sharing.configs, before, strict=True):
             config._attn_implementation = name
+        for module, own in forwards.items():
+            if own is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = own
         _active.reset(token)
 
 
@@ -128,22 +146,26 @@ def _attend(
     added = [name for name in _CHANGES[layout.attention] if arguments.get(name) is not None]
     if attention_mask is not None or dropout or added:
         raise UnsupportedAttentionError(f"its attention has {', '.join(added) or 'a mask or dropout of its own'}")
+    if torch.is_autocast_enabled(query.device.type):
+        dtype = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    running = last_attention()
+    if running is not None:
+        key, value = running.whole(key, value)
+    starts = None if running is None else running.asked.starts
     trace = _trace.get()
     if trace is not None:
         trace.calls += 1
         trace.windows.add(sliding_window)
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     window = sliding_window if sliding_window is not None and sliding_window < layout.longest else None
     if masks is not None:
         cap, sinks = arguments.get("softcap"), arguments.get("s_aux")
         out = block_attention(query, key, value, masks.under(window), scale=scale, cap=cap, sinks=sinks)
     elif flash.AVAILABLE and query.device.type == "cpu" and window is None and key.shape == value.shape:
-        out = flash.merged_flash(query, key, value, layout.segments, scale)
+        out = flash.merged_flash(query, key, value, layout.segments, scale, starts)
     else:
-        out = sequence_attention(query, key, value, layout, scale=scale, window=window)
+        out = sequence_attention(query, key, value, layout, scale=scale, window=window, starts=starts)
     return out.transpose(1, 2).contiguous(), None  # some models view a token's heads as one
 
 
@@ -164,28 +186,37 @@ AttentionMaskInterface.register(NAME, _mask)
 
 
 def sequence_attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, window: int | None
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    layout: Layout,
+    *,
+    scale: float,
+    window: int | None,
+    starts: Sequence[int] | None = None,
 ) -> Tensor:
-    """Attention outputs `[1,H,L,D]` of a shared row by PyTorch's public attention, one sequence after the other.
+    """Attention outputs `[1,H,M,D]` of tokens of a shared row by PyTorch's public attention, a segment at a time.
 
     Serves every device, sliding windows, and values of another size than keys.
 
     Args:
-        query: `[1,H,L,D]`.
-        key: `[1,K,L,D]`, of K heads that each serve H / K query heads.
+        query: `[1,H,M,D]`, of the tokens of each segment from its start on.
+        key: `[1,K,L,D]` of all tokens, of K heads that each serve H / K query heads.
         value: `[1,K,L,E]`.
         layout: how to read the row.
         scale: factor of the scores.
         window: how many tokens back a token sees, itself included; all if `None`.
+        starts: where in the row the queries of each segment start; where it begins if `None`.
     """
     times = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(times, dim=1) if times > 1 else states for states in (key, value))
-    parts = []
-    for segment, ancestors in layout.with_ancestors():
-        of = slice(segment.begin, segment.end)
+    parts, count = [], 0
+    for index, (segment, ancestors) in enumerate(layout.with_ancestors()):
+        of = slice(count, count + segment.end - (segment.begin if starts is None else starts[index]))
+        count = of.stop
         runs = [*((one.begin, one.end) for one in ancestors), (segment.begin, segment.end)]
         keys, values = (torch.cat([states[:, :, begin:end] for begin, end in runs], dim=2) for states in (key, value))
-        seen = _reach(segment.end - segment.begin, keys.shape[2], window, query.device)
+        seen = _reach(of.stop - of.start, keys.shape[2], window, query.device)
         parts.append(scaled_dot_product_attention(query[:, :, of], keys, values, attn_mask=seen, scale=scale))
     return torch.cat(parts, dim=2)
 

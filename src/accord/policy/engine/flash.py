@@ -36,19 +36,28 @@ AVAILABLE = _forward is not None and _backward is not None
 """Whether this PyTorch has the kernels as they are used here."""
 
 
-def merged_flash(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float) -> Tensor:
-    """Attention outputs `[1,H,L,D]` of a shared row, in the precision of the queries.
+def merged_flash(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Sequence[Segment],
+    scale: float,
+    starts: Sequence[int] | None = None,
+) -> Tensor:
+    """Attention outputs `[1,H,M,D]` of tokens of a shared row, in the precision of the queries.
 
     Args:
-        query: `[1,H,L,D]`.
-        key: `[1,K,L,D]`, of K heads that each serve H / K query heads.
+        query: `[1,H,M,D]`, of the tokens of each segment from its start on.
+        key: `[1,K,L,D]` of all tokens, of K heads that each serve H / K query heads.
         value: `[1,K,L,D]`.
         segments: what fills the row.
         scale: factor of the scores.
+        starts: where in the row the queries of each segment start; where it begins if `None`.
     """
     if query.dtype == torch.bfloat16 and not MATRIX_UNITS:
-        return merged_flash(query.float(), key.float(), value.float(), segments, scale).to(query.dtype)
-    out: Tensor = _MergedFlash.apply(query, key, value, segments, scale)  # type: ignore[no-untyped-call]
+        return merged_flash(query.float(), key.float(), value.float(), segments, scale, starts).to(query.dtype)
+    parts = _parts(segments, [segment.begin for segment in segments] if starts is None else starts)
+    out: Tensor = _MergedFlash.apply(query, key, value, parts, scale)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -76,51 +85,65 @@ def _repeated(heads: Tensor, times: int) -> Tensor:
     return heads[0].unsqueeze(1).expand(-1, times, -1, -1)
 
 
-def _parts(segments: Sequence[Segment]) -> tuple[list[slice], list[tuple[slice, slice]]]:
-    """A row cut into pieces that each see their own past, and pairs of queries and keys that those see in full.
+_Pairs = list[tuple[slice, slice]]
+"""Queries, by their place among the queries, with keys, by their place in the row."""
 
-    Together they are what a token sees: its own piece up to itself, the pieces of its segment before that, and the
-    segments that this one continues.
+
+def _parts(segments: Sequence[Segment], starts: Sequence[int]) -> tuple[_Pairs, _Pairs]:
+    """Queries cut into pieces that each see their own past, and pairs of queries and keys that those see in full.
+
+    Together they are what a token sees: its own piece up to itself, its segment before that, and the segments that this
+    one continues.
     """
+    places, count = {}, 0  # how many queries stand before a segment, by where it begins in the row
+    for (begin, end, _), start in zip(segments, starts, strict=True):
+        places[begin] = count
+        count += end - start
+        places[end] = count
     pieces, pairs = [], []
-    for begin, end, close in segments:
-        cut = [slice(start, min(start + PIECE, end)) for start in range(begin, end, PIECE)]
-        pieces += cut
-        pairs += [(piece, slice(begin, piece.start)) for piece in cut[1:]]
-        if close > end:
-            pairs.append((slice(end, close), slice(begin, end)))
+    for (begin, end, close), start in zip(segments, starts, strict=True):
+        shift = places[begin] - start
+        for cut in range(start, end, PIECE):
+            stop = min(cut + PIECE, end)
+            queries = slice(cut + shift, stop + shift)
+            pieces.append((queries, slice(cut, stop)))
+            if cut > begin:
+                pairs.append((queries, slice(begin, cut)))
+        if places[close] > places[end]:
+            pairs.append((slice(places[end], places[close]), slice(begin, end)))
     return pieces, pairs
 
 
 class _MergedFlash(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment], scale: float
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, parts: tuple[_Pairs, _Pairs], scale: float
     ) -> Tensor:
         length, size, groups = query.shape[2], query.shape[3], key.shape[1]
         times = query.shape[1] // groups
         q, k, v = _grouped(query, groups), _repeated(key, times), _repeated(value, times)
         out = query.new_empty(length, groups, times, size).permute(1, 2, 0, 3)
         lse = query.new_empty(length, groups, times, dtype=torch.float32).permute(1, 2, 0)
-        pieces, pairs = _parts(segments)
-        for own in pieces:
-            out[:, :, own], lse[:, :, own] = _forward(q[:, :, own], k[:, :, own], v[:, :, own], 0.0, True, scale=scale)
+        pieces, pairs = parts
+        for of, own in pieces:
+            out[:, :, of], lse[:, :, of] = _forward(q[:, :, of], k[:, :, own], v[:, :, own], 0.0, True, scale=scale)
         for of, seen in pairs:
             part, part_lse = _forward(q[:, :, of], k[:, :, seen], v[:, :, seen], 0.0, False, scale=scale)
             _merge(out[:, :, of], lse[:, :, of], part, part_lse)
         ctx.save_for_backward(query, key, value, out, lse)
-        ctx.parts, ctx.scale = (pieces, pairs), scale
+        ctx.parts, ctx.scale = parts, scale
         return out.flatten(0, 1).unsqueeze(0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, out, lse = ctx.saved_tensors
-        length, size, groups = query.shape[2], query.shape[3], key.shape[1]
+        _, groups, row, size = key.shape
+        length = query.shape[2]
         times = query.shape[1] // groups
         q, k, v = _grouped(query, groups), _repeated(key, times), _repeated(value, times)
         upstream = _grouped(gradients[0], groups)
         to_q = query.new_empty(length, groups, times, size).permute(1, 2, 0, 3)
-        to_k, to_v = (key.new_empty(length, groups, size).permute(1, 0, 2) for _ in range(2))
+        to_k, to_v = (key.new_zeros(row, groups, size).permute(1, 0, 2) for _ in range(2))
 
         def part(of: slice, seen: slice, *, causal: bool) -> tuple[Tensor, Tensor, Tensor]:
             queries, keys, values = _backward(
@@ -137,8 +160,8 @@ class _MergedFlash(torch.autograd.Function):
             return queries, keys.sum(1), values.sum(1)
 
         pieces, pairs = ctx.parts
-        for own in pieces:
-            to_q[:, :, own], to_k[:, own], to_v[:, own] = part(own, own, causal=True)
+        for of, own in pieces:
+            to_q[:, :, of], to_k[:, own], to_v[:, own] = part(of, own, causal=True)
         for of, seen in pairs:
             queries, keys, values = part(of, seen, causal=False)
             to_q[:, :, of] += queries

@@ -34,12 +34,14 @@ class Engine:
         note: the same in words, with the reason.
         limit: longest sequence for which sharing is exact; `None` if any.
         attention: how the attention of a row that is read at once is computed.
+        asked_only: whether the last layer then computes only what is asked for.
     """
 
     reading: Reading | None = None
     note: str = "a padded row for each response"
     limit: int | None = None
     attention: Attention = "parts"
+    asked_only: bool = False
 
     def reading_up_to(self, longest: int) -> Reading | None:
         """How a batch is read whose longest sequence has this many tokens."""
@@ -83,7 +85,7 @@ def find_engine(model: Any, finish: Finish) -> Engine:
         try:
             limit = _by_attention(model, finish, attention)
             note = f"{_limited(shared, limit)}{_because(reasons, ', without a block mask: ')}"
-            return Engine("attention", note, limit, attention)
+            return Engine("attention", note, limit, attention, _asked_only(model, finish, attention))
         except _InexactError as error:
             reasons.append(str(error))
     try:
@@ -120,9 +122,22 @@ def _by_attention(model: Any, finish: Finish, attention: Attention) -> int | Non
     return limit
 
 
-def _try_attention(model: Any, finish: Finish, batch: tuple[Encoded, ...], attention: Attention) -> Trace:
+def _asked_only(model: Any, finish: Finish, attention: Attention) -> bool:
+    """Whether the last layer may compute only what is asked for of a row that is read at once."""
+    if attention != "parts":  # under a block mask there are as many queries as keys
+        return False
+    try:
+        _try_attention(model, finish, _BATCH, attention, asked_only=True)
+    except _InexactError:
+        return False
+    return True
+
+
+def _try_attention(
+    model: Any, finish: Finish, batch: tuple[Encoded, ...], attention: Attention, *, asked_only: bool = False
+) -> Trace:
     """What layers asked for when a batch was read at once, if that was exact."""
-    rows = shared_row(batch, attention=attention, device=_device(model))
+    rows = shared_row(batch, attention=attention, asked_only=asked_only, device=_device(model))
     with traced() as trace:
         shared = _tried(model, finish, rows, "it cannot read a shared row")
     layers = int(model.config.get_text_config().num_hidden_layers)
