@@ -34,6 +34,7 @@ from accord.record import Encoded, EncodedResponse
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 VOCABULARY, WINDOW, LARGEST, SECONDS = 256, 16, 30_000_000, 60
+AT_ONCE, WHOLE, CACHE, PADDED = "at once", "at once, whole", "by its cache", "padded rows"
 
 SIZES: Mapping[str, Any] = MappingProxyType(
     {
@@ -216,7 +217,10 @@ def examine(name: str, model: Any) -> Found:
     engine = find_engine(model, finish)
     batch = _batch()
     reading = engine.reading_up_to(max(len(one.prompt) + len(of.tokens) for one in batch for of in one.responses))
-    rows = padded_rows(batch) if reading is None else shared_row(batch, by=reading, attention=engine.attention)
+    if reading is None:
+        rows = padded_rows(batch)
+    else:
+        rows = shared_row(batch, by=reading, attention=engine.attention, asked_only=engine.asked_only)
     values = rows.unfold(token_logprobs(model, rows, finish))
     got = _gradients(model, values)
     apart = _separate(model, batch)
@@ -265,10 +269,15 @@ def _gradients(model: Any, values: Tensor) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
+def _way(engine: Engine) -> str:
+    if engine.reading == "attention":
+        return AT_ONCE if engine.asked_only else WHOLE
+    return CACHE if engine.reading == "cache" else PADDED
+
+
 def page(found: Sequence[Found], failed: Mapping[str, str]) -> str:
     """The results in Markdown."""
-    ways = {"attention": "at once", "cache": "by its cache", None: "padded rows"}
-    counts = {way: sum(one.engine.reading == way for one in found) for way in ways}
+    ways = [_way(one.engine) for one in found]
     lines = [
         "# Architectures",
         "",
@@ -276,20 +285,22 @@ def page(found: Sequence[Found], failed: Mapping[str, str]) -> str:
         f"{version('transformers')}. Nobody keeps this list: the way is found at load by trying, and "
         "`python -m benchmarks.architectures` found the following on tiny random models.",
         "",
-        "- **at once**: a row in which every prompt stands once, read by an attention made for it.",
+        "- **at once**: a row in which every prompt stands once, read by an attention made for it. The last layer then "
+        "makes of a prompt only what its responses see, its keys and values; **at once, whole**: it computes all.",
         "- **by its cache**: every prompt once, and the model's own key-value cache of it shared by its responses.",
         "- **padded rows**: a row for each response.",
         "",
-        f"Of {len(found)} configurations {counts['attention']} are read at once, {counts['cache']} by their cache and "
-        f"{counts[None]} in padded rows. The last columns compare with a forward pass for each response: the largest "
-        "difference of a log-prob, and of a parameter's gradient as a share of its norm.",
+        f"Of {len(found)} configurations {ways.count(AT_ONCE) + ways.count(WHOLE)} are read at once "
+        f"({ways.count(WHOLE)} whole), {ways.count(CACHE)} by their cache and {ways.count(PADDED)} in padded rows. "
+        "The last columns compare with a forward pass for each response: the largest difference of a log-prob, "
+        "and of a parameter's gradient as a share of its norm.",
         "",
         "| configuration | layers | way | above (tokens) padded | why not at once | log-probs | gradients |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in found:
+    for one, way in zip(found, ways, strict=True):
         why = one.engine.note.partition(": ")[2].replace("|", "/")
-        cells = (one.name, one.layers, ways[one.engine.reading], str(one.engine.limit or ""), why)
+        cells = (one.name, one.layers, way, str(one.engine.limit or ""), why)
         lines.append(f"| {' | '.join(cells)} | {one.values:.0e} | {one.gradients:.0e} |")
     if failed:
         lines += ["", "Refused, or not tried because no tiny model of them could be made here:", ""]

@@ -65,7 +65,7 @@ class Cell:
     shape: Shape
     contenders: Sequence[Contender]
     aims: Mapping[str, float] = field(default_factory=dict)
-    steps: int = 2
+    steps: int = 3
     rounds: int = 2
     dtype: Dtype = "fp32"
     small: bool = False
@@ -94,11 +94,11 @@ def _pairs(model: ModelSpec, shape: Shape, best: float, every_step: float, **set
 
 def _groups(model: ModelSpec, prompt: int, response: int, aims: Mapping[str, float], **lengths: Any) -> Cell:
     shape = Shape("groups", prompt, response, **({"batch": 1, "samples": 8} | lengths))
-    return Cell(model, "grpo", GRPO, shape, GROUPS, aims)
+    return Cell(model, "grpo", GRPO, shape, GROUPS, aims, steps=2)  # they take long
 
 
 def _small(objective: str, hyper: Mapping[str, Any], shape: Shape, contenders: Sequence[Contender]) -> Cell:
-    return Cell(SMALL, objective, hyper, shape, contenders, steps=3, small=True)
+    return Cell(SMALL, objective, hyper, shape, contenders, small=True)
 
 
 CELLS: tuple[Cell, ...] = (

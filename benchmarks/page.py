@@ -44,7 +44,8 @@ optimiser (AdamW, gradients clipped) and learning rate on one thread of a CPU, t
 calls and TRL's trainers. Every figure comes from a process of its own; contenders take turns. Seconds are the
 processor's, so that waiting does not count; still the machine was shared, and what else ran took caches and
 memory bandwidth: hence the turns, and a spread (smallest to largest ratio within a turn; one figure where
-there was one turn). The first step of a process warms up and is not counted. No GPU was measured.
+there was one turn). The first step of a process warms up and is not counted; of the others the median is. No GPU
+was measured.
 
 **Who.** *Reference in every step* is TRL's default. *Reference ahead* computes it once before training, with
 all rows of the batch at once or one by one with gradient accumulation; the faster of the two is **TRL at its
@@ -57,6 +58,8 @@ to the last step (a few steps, so what happens once weighs more than in a real r
 **The floor** is the time that the matrix products of a step take at this machine's best rate, with each
 distinct token once forward and twice backward and each trained token three times through the head. The rate
 is that of a 1024 x 1024 product by PyTorch's library or oneDNN, whichever is faster, measured before every turn.
+It counts all layers for all tokens; Accord leaves out what the last layer makes of tokens that nobody asks for,
+such as a prompt's.
 
 **Memory** is the highest resident size less what the imports took; the weights count.
 

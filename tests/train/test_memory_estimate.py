@@ -29,8 +29,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept(model: Path, *, dtype: Dtype, rank: int, checkpointing: bool) -> int:
     """Bytes that autograd keeps of one micro-batch, copies of the weights left out."""
     policy = load_policy(model, dtype=dtype, lora_r=rank, gradient_checkpointing=checkpointing)
-    ids = [tuple(range(first, first + 64)) for first in range(3, 3 + TOKENS, 64)]
-    batch = [Encoded(ids[i], (EncodedResponse(ids[i + 1], (True,) * 64),)) for i in range(0, len(ids), 2)]
+    # Prompts of one token, from which one is predicted: the last layer computes all.
+    ids = [tuple(range(first, first + 128)) for first in range(3, 3 + TOKENS, 128)]
+    batch = [Encoded(one[:1], (EncodedResponse(one[1:], (True,) * 127),)) for one in ids]
     weights = {tuple(parameter.shape) for parameter in policy.model.parameters()}
     own = {parameter.untyped_storage().data_ptr() for parameter in policy.model.parameters()}
     seen: dict[int, tuple[int, Tensor]] = {}
