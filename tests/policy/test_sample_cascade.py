@@ -56,6 +56,14 @@ def test_cascaded_logits_are_those_of_ordinary_decoding(architecture: Architectu
     assert model.config._attn_implementation != NAME
 
 
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "mistral"])
+def test_autocast_cascades_too(architecture: Architecture, tmp_path: Path) -> None:
+    """Rotary positions leave keys in float32 there, and values are in bf16."""
+    model = load(tmp_path, architecture)
+    with evaluating(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert reach(Network(model)) == float("inf")
+
+
 def test_the_cascade_is_used_where_rows_share_a_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = load(tmp_path, "qwen3")
     used: list[int] = []

@@ -58,9 +58,11 @@ class Cascade:
         self._layers: list[_Layer] = []
         self._next = 0
         for layer in cache.layers:
-            states = (layer.keys, layer.values)
+            # Under autocast rotary positions leave keys in float32; attention is computed in the wider precision.
+            dtype = torch.promote_types(layer.keys.dtype, layer.values.dtype)
+            states = keys, values = layer.keys.to(dtype), layer.values.to(dtype)
             own = [s.new_empty(sum(counts), s.shape[1], room, s.shape[3]) for s in states]
-            prompts = [(layer.keys[:, :, begin:end], layer.values[:, :, begin:end]) for begin, end in spans]
+            prompts = [(keys[:, :, begin:end], values[:, :, begin:end]) for begin, end in spans]
             self._layers.append(_Layer(prompts, (own[0], own[1])))
 
     def passed(self) -> None:
@@ -95,7 +97,7 @@ class Cascade:
         rows, heads, size = len(query), key.shape[1], key.shape[3]
         keys, values = layer.own
         keys[:, :, self._length], values[:, :, self._length] = key[:, :, 0], value[:, :, 0]
-        grouped = query.view(rows, heads, -1, size)
+        grouped = query.to(keys.dtype).view(rows, heads, -1, size)
         end = self._length + 1
         seen = slice(0 if window is None else max(0, end - window), end)
         own, own_lse = flash.full_attention(grouped, keys[:, :, seen], values[:, :, seen], scale)
@@ -154,9 +156,6 @@ def _attend(
     added = [name for name in _CHANGES if arguments.get(name) is not None]
     if attention_mask is not None or dropout or added or key.shape != value.shape or query.shape[2] != 1:
         raise UnsupportedAttentionError("its attention is more than one query over keys and values of one size")
-    if torch.is_autocast_enabled(query.device.type):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return cascade.attend(query, key, value, scale, sliding_window).transpose(1, 2), None
 
