@@ -57,7 +57,8 @@ to the last step (a few steps, so what happens once weighs more than in a real r
 
 **The floor** is the time that the matrix products of a step take at this machine's best rate, with each
 distinct token once forward and twice backward and each trained token three times through the head. The rate
-is that of a 1024 x 1024 product by PyTorch's library or oneDNN, whichever is faster, measured before every turn.
+is that of a 1024 x 1024 product by PyTorch's library or oneDNN, whichever is faster, measured before each contender
+of a turn; the best of those counts.
 It counts all layers for all tokens; Accord leaves out what the last layer makes of tokens that nobody asks for,
 such as a prompt's.
 

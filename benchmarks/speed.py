@@ -27,7 +27,7 @@ class Round(msgspec.Struct, frozen=True):
     """One turn of all contenders.
 
     Attributes:
-        peak: operations a second of the machine's matrix products, just before.
+        peak: operations a second of the machine's matrix products, the best of those just before each contender.
         seen: what each contender measured, by its name.
         flops: operations of the floor of an optimiser step, by contender: samples differ in length.
     """
@@ -97,7 +97,7 @@ def _round(cell: Cell, round_: int, work: Path) -> Round:
         "accord": write_rows(work / "accord.jsonl", rows),
         "trl": write_rows(work / "trl.jsonl", ordered),
     }
-    peak = peak_flops_per_second(cell.dtype)
+    peak = 0.0  # what the machine can, not what it could while it was disturbed
     seen: dict[str, Seen] = {}
     for place, contender in enumerate(cell.contenders if round_ % 2 == 0 else reversed(cell.contenders)):
         job = Job(
@@ -116,6 +116,7 @@ def _round(cell: Cell, round_: int, work: Path) -> Round:
             max_tokens=cell.shape.response if cell.shape.samples else 0,
             **_own(contender),
         )
+        peak = max(peak, peak_flops_per_second(cell.dtype))
         seen[contender.name] = measure(job)
     return Round(peak, seen, {name: _flops(cell, ordered, one) for name, one in seen.items()})
 
