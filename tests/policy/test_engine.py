@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -381,6 +382,25 @@ def test_a_model_that_reads_every_state_to_the_end_computes_all(tmp_path: Path) 
     assert not engine.asked_only
     changed = dataclasses.replace(policy, engine=engine)
     assert_equal_outcome(changed, changed.rows(RAGGED), RAGGED)
+
+
+def test_another_thread_sees_the_last_layer_as_it_was(load: Callable[..., Policy]) -> None:
+    policy = load("qwen3")
+    ids = torch.arange(3, 43)[None]
+    rows = policy.rows(RAGGED)
+    assert rows.layout is not None
+
+    def logits() -> Tensor:
+        with torch.no_grad():
+            found: Tensor = policy.model(input_ids=ids).logits
+        return found
+
+    expected = logits()
+    with (
+        shared_prompts(policy.model, rows.layout, Asked.of(rows.layout.segments, rows.place)),
+        ThreadPoolExecutor(1) as other,
+    ):
+        torch.testing.assert_close(other.submit(logits).result(), expected, atol=1e-6, rtol=0)
 
 
 class TwoPaths(nn.Module):

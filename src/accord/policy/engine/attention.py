@@ -7,10 +7,11 @@ other use of the model see the configuration as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from transformers.masking_utils import sdpa_mask
 
 from accord.policy.engine import flash
 from accord.policy.engine.block_mask import BlockMasks, block_attention
-from accord.policy.engine.last_layer import Asked, asked_forward, last_attention
+from accord.policy.engine.last_layer import Asked, computing_only, last_attention
 from accord.policy.layout import Attention, Layout
 from accord.policy.sharding import decoder_layers
 
@@ -59,7 +60,7 @@ class _Sharing:
     layout: Layout
     masks: BlockMasks | None
     configs: tuple[PretrainedConfig, ...]
-    forwards: Mapping[nn.Module, Callable[..., Any]]
+    asked: Callable[[], AbstractContextManager[None]]
 
 
 _active: ContextVar[_Sharing | None] = ContextVar("accord_sharing", default=None)
@@ -78,7 +79,7 @@ def shared_prompts(model: nn.Module, layout: Layout, asked: Asked | None = None)
     owned = (getattr(module, "config", None) for module in model.modules())
     configs = {id(config): config for config in owned if isinstance(config, PretrainedConfig)}
     masks = BlockMasks(layout) if layout.attention == "blocks" else None
-    last = {} if asked is None else {layer: asked_forward(layer, asked) for layer in decoder_layers(model)[-1:]}
+    last = nullcontext if asked is None else partial(computing_only, asked, decoder_layers(model)[-1])
     with _entered(_Sharing(layout, masks, tuple(configs.values()), last)):
         yield
 
@@ -106,22 +107,15 @@ def recompute_contexts() -> tuple[AbstractContextManager[Any], AbstractContextMa
 @contextmanager
 def _entered(sharing: _Sharing) -> Iterator[None]:
     before = [config._attn_implementation for config in sharing.configs]
-    forwards = {module: vars(module).get("forward") for module in sharing.forwards}
     token = _active.set(sharing)
     try:
         for config in sharing.configs:
             config._attn_implementation = NAME
-        for module, forward in sharing.forwards.items():
-            vars(module)["forward"] = forward
-        yield
+        with sharing.asked():
+            yield
     finally:
         for config, name in zip(sharing.configs, before, strict=True):
             config._attn_implementation = name
-        for module, own in forwards.items():
-            if own is None:
-                vars(module).pop("forward", None)
-            else:
-                vars(module)["forward"] = own
         _active.reset(token)
 
 

@@ -91,6 +91,7 @@ class KeysTakenError(Exception):
     """What ends a layer's first run."""
 
 
+_asked: ContextVar[Asked | None] = ContextVar("accord_asked", default=None)
 _running: ContextVar[LastAttention | None] = ContextVar("accord_last_layer", default=None)
 
 
@@ -99,37 +100,50 @@ def last_attention() -> LastAttention | None:
     return _running.get()
 
 
-def asked_forward(layer: nn.Module, asked: Asked) -> Callable[..., Any]:
-    """A forward pass for the last layer of a model that reads a shared row: its own, over the computed tokens.
+@contextmanager
+def computing_only(asked: Asked, layer: nn.Module) -> Iterator[None]:
+    """Have a model's last layer compute only some tokens of the row that is read in the block.
 
-    It is not checkpointed: to recompute what the backward pass begins with would save nothing.
+    Other threads, which may use the model for something else, see the layer as it was. It is not checkpointed: to
+    recompute what the backward pass begins with would save nothing.
     """
     own: Callable[..., Any] = layer.forward
+    kept = {name: value for name, value in vars(layer).items() if name == "forward"}
+    token = _asked.set(asked)
+    vars(layer)["forward"] = partial(_forward, layer, own)
+    try:
+        yield
+    finally:
+        vars(layer).pop("forward")
+        vars(layer).update(kept)
+        _asked.reset(token)
 
-    def forward(*arguments: Any, **named: Any) -> Any:
-        attention = LastAttention(asked)
-        token = _running.set(attention)
-        rows = partial(_at, length=len(asked.computed) + len(asked.others))
-        try:
-            with _not_checkpointed(layer):
-                with suppress(KeysTakenError):
-                    own(*rows(arguments, asked.others), **rows(named, asked.others))
-                return own(*rows(arguments, asked.computed), **rows(named, asked.computed))
-        finally:
-            _running.reset(token)
 
-    return forward
+def _forward(layer: nn.Module, own: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """A last layer's own forward pass, over the computed tokens, with what it is given for the row."""
+    asked = _asked.get()
+    if asked is None:
+        return own(*arguments, **named)
+    rows = partial(_at, length=len(asked.computed) + len(asked.others))
+    token = _running.set(LastAttention(asked))
+    try:
+        with _not_checkpointed(layer):
+            with suppress(KeysTakenError):
+                own(*rows(arguments, asked.others), **rows(named, asked.others))
+            return own(*rows(arguments, asked.computed), **rows(named, asked.computed))
+    finally:
+        _running.reset(token)
 
 
 @contextmanager
 def _not_checkpointed(layer: nn.Module) -> Iterator[None]:
     """Without activation checkpointing of a layer for the length of the block."""
-    set_here = {name: value for name, value in vars(layer).items() if name == "gradient_checkpointing"}
-    vars(layer).update(dict.fromkeys(set_here, False))
+    kept = {name: value for name, value in vars(layer).items() if name == "gradient_checkpointing"}
+    vars(layer).update(dict.fromkeys(kept, False))
     try:
         yield
     finally:
-        vars(layer).update(set_here)
+        vars(layer).update(kept)
 
 
 def _at(given: Any, places: Tensor, *, length: int) -> Any:
