@@ -1,4 +1,7 @@
-"""From what processes measured to the numbers of a table: ratios within turns, multiples of the floor, aims."""
+"""From what processes measured to the numbers of a table: ratios, multiples of the floor, aims.
+
+What disturbs a machine only adds time: of several turns each contender's fastest counts.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,14 @@ from benchmarks.speed import Record, Round
 
 @dataclass(frozen=True)
 class Spread:
-    """A median with the smallest and the largest."""
+    """A figure from the fastest turns, with the smallest and the largest within a turn."""
 
-    middle: float
+    found: float
     low: float
     high: float
 
-    @staticmethod
-    def of(values: Iterable[float]) -> Spread:
-        found = sorted(values)
-        return Spread(statistics.median(found), found[0], found[-1])
-
     def __str__(self) -> str:
-        return f"{self.middle:.2f}" if self.low == self.high else f"{self.middle:.2f} ({self.low:.2f}-{self.high:.2f})"
+        return f"{self.found:.2f}" if self.low == self.high else f"{self.found:.2f} ({self.low:.2f}-{self.high:.2f})"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ class Line:
         sampling: of them, before the answers were scored.
         ratio: to Accord's step; with sampled answers for each of their tokens, as the draws differ.
         update: the same of what follows sampling.
-        floors: the update as a multiple of its floor.
+        floors: the fastest update as a multiple of its floor at the highest rate of all turns.
         whole: the whole run, to Accord's.
         memory: net MiB.
         share: Accord's memory, of it.
@@ -62,7 +60,7 @@ class Line:
     sampling: float
     ratio: Spread
     update: Spread
-    floors: Spread
+    floors: float
     whole: float
     memory: float
     share: float
@@ -73,50 +71,56 @@ class Line:
 def lines_of(cell: Cell, record: Record) -> list[Line]:
     """The table's lines of a cell."""
     names = [contender.name for contender in cell.contenders]
-    steps = {name: _median(record.rounds, name, _step) for name in names}
+    steps = {name: _fastest(record.rounds, name, _step) for name in names}
     best = min((name for name in names if name in BEST), key=steps.__getitem__, default=None)
     return [_line(cell, record.rounds, name, steps[name], best=name == best) for name in names]
 
 
 def _line(cell: Cell, rounds: Sequence[Round], name: str, step: float, *, best: bool) -> Line:
     def against(of: Callable[[Seen], float]) -> Spread:
-        return Spread.of(of(round_.seen[name]) / of(round_.seen[ACCORD.name]) for round_ in rounds)
+        turns = [of(round_.seen[name]) / of(round_.seen[ACCORD.name]) for round_ in rounds]
+        return Spread(_fastest(rounds, name, of) / _fastest(rounds, ACCORD.name, of), min(turns), max(turns))
 
     ratio = against(lambda seen: _step(seen) / _sampled(seen))
     update = against(lambda seen: _update(seen) / _sampled(seen))
-    floors = Spread.of(_update(round_.seen[name]) * round_.peak / round_.flops[name] for round_ in rounds)
+    floors = [_update(round_.seen[name]) / round_.flops[name] for round_ in rounds]
+    multiple = min(floors) * max(round_.peak for round_ in rounds)
     memory = _median(rounds, name, _peak)
     share = _median(rounds, ACCORD.name, _peak) / memory
     return Line(
         name=name,
         step=step,
-        sampling=_median(rounds, name, lambda seen: statistics.median(seen.sampling or [0.0])),
+        sampling=step - _fastest(rounds, name, _update),
         ratio=ratio,
         update=update,
-        floors=floors,
-        whole=against(lambda seen: seen.total_cpu).middle,
+        floors=multiple,
+        whole=against(lambda seen: seen.total_cpu).found,
         memory=memory,
         share=share,
         best=best,
-        aims=tuple(_aims(cell, name, best=best, ratio=ratio, update=update, floors=floors, share=share)),
+        aims=tuple(_aims(cell, name, best=best, ratio=ratio, update=update, floors=multiple, share=share)),
     )
 
 
 def _aims(
-    cell: Cell, name: str, *, best: bool, ratio: Spread, update: Spread, floors: Spread, share: float
+    cell: Cell, name: str, *, best: bool, ratio: Spread, update: Spread, floors: float, share: float
 ) -> Iterable[Aim]:
     aims = cell.aims
     if name == ACCORD.name and cell.objective in ("dpo", "grpo"):
-        yield Aim(f"floor ≤ {FLOOR_AIM}", floors.middle <= FLOOR_AIM)
+        yield Aim(f"floor ≤ {FLOOR_AIM}", floors <= FLOOR_AIM)
     if best and "best" in aims:
-        yield Aim(f"{'step ' if cell.shape.samples else ''}≥ {aims['best']}", ratio.middle >= aims["best"])
+        yield Aim(f"{'step ' if cell.shape.samples else ''}≥ {aims['best']}", ratio.found >= aims["best"])
     if best and "update" in aims:
-        yield Aim(f"update ≥ {aims['update']}", update.middle >= aims["update"])
+        yield Aim(f"update ≥ {aims['update']}", update.found >= aims["update"])
     if name == EVERY_STEP.name and "every step" in aims:
-        yield Aim(f"≥ {aims['every step']}", ratio.middle >= aims["every step"])
+        yield Aim(f"≥ {aims['every step']}", ratio.found >= aims["every step"])
     for key, whose in (("memory one", (ONE_BY_ONE.name,)), ("memory whole", (AHEAD.name, WHOLE.name))):
         if name in whose and key in aims:
             yield Aim(f"memory ≤ {aims[key]}", share <= aims[key])
+
+
+def _fastest(rounds: Sequence[Round], name: str, of: Callable[[Seen], float]) -> float:
+    return min(of(round_.seen[name]) for round_ in rounds)
 
 
 def _median(rounds: Sequence[Round], name: str, of: Callable[[Seen], float]) -> float:

@@ -43,9 +43,9 @@ Written by `python -m benchmarks page` from `results/`; `make bench` measures th
 optimiser (AdamW, gradients clipped) and learning rate on one thread of a CPU, through `accord train`'s own
 calls and TRL's trainers. Every figure comes from a process of its own; contenders take turns. Seconds are the
 processor's, so that waiting does not count; still the machine was shared, and what else ran took caches and
-memory bandwidth: hence the turns, and a spread (smallest to largest ratio within a turn; one figure where
-there was one turn). The first step of a process warms up and is not counted; of the others the median is. No GPU
-was measured.
+memory bandwidth. That only adds time: of several turns each contender's fastest counts, and the spread shows the
+smallest and largest ratio within a turn (one figure where there was one turn; it may be a tenth off). The first
+step of a process warms up and is not counted; of the others the median is. No GPU was measured.
 
 **Who.** *Reference in every step* is TRL's default. *Reference ahead* computes it once before training, with
 all rows of the batch at once or one by one with gradient accumulation; the faster of the two is **TRL at its
@@ -58,7 +58,7 @@ to the last step (a few steps, so what happens once weighs more than in a real r
 **The floor** is the time that the matrix products of a step take at this machine's best rate, with each
 distinct token once forward and twice backward and each trained token three times through the head. The rate
 is that of a 1024 x 1024 product by PyTorch's library or oneDNN, whichever is faster, measured before each contender
-of a turn; the best of those counts.
+of each turn; the best of those counts.
 It counts all layers for all tokens; Accord leaves out what the last layer makes of tokens that nobody asks for,
 such as a prompt's.
 
@@ -102,7 +102,7 @@ def pair_cells(cell: Cell, line: Line) -> tuple[str, ...]:
         _name(line),
         f"{line.step:.2f}",
         "1" if line.name == ACCORD.name else str(line.ratio),
-        f"{line.floors.middle:.2f}",
+        f"{line.floors:.2f}",
         f"{line.whole:.2f}",
         f"{line.memory:.0f}",
         f"{line.share:.2f}",
@@ -120,7 +120,7 @@ def group_cells(cell: Cell, line: Line) -> tuple[str, ...]:
         f"{line.sampling:.2f} + {line.step - line.sampling:.2f}",
         "1" if ours else str(line.ratio),
         "1" if ours else str(line.update),
-        f"{line.floors.middle:.2f}",
+        f"{line.floors:.2f}",
         f"{line.memory:.0f}",
         f"{line.share:.2f}",
         "; ".join(map(str, line.aims)),

@@ -64,7 +64,7 @@ def test_suites_of_a_model_in_this_process(model: str, place: Path, capsys: pyte
     assert sorted(found) == ["perplexity", "preference", "world"]
     assert len(found["preference"].items) == 12
     assert found["world"].controls.keys() == {"constant answer", "empty answer", "echo"}
-    assert "model: 12 asked, 0 known" in shown
+    assert "model: 12 asked, 0 known; 716 tokens read, 48 written" in shown
     assert main(command) == 0
     assert "model: 0 asked, 12 known" in capsys.readouterr().out
     again = {path.parent.name: read_measurement(path) for path in measurements_in(place / "out")}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import msgspec
 import pytest
 import torch
 from msgspec.structs import replace
+from rich.console import Console
 from safetensors.torch import load_file
 
 from accord.errors import ConfigError, NumericsError
@@ -101,6 +103,29 @@ def metrics(out: Path) -> list[dict[str, Any]]:
 
 def of_steps(out: Path) -> list[dict[str, Any]]:
     return [line for line in metrics(out) if "loss" in line]
+
+
+def test_rounds_tell_what_they_may_take(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of answers as long as they may be, which they seldom are: it warns and trains."""
+
+    def said(method: str) -> str:
+        config, screen = settings(tiny, tmp_path / method, objective=method, steps=1), Console(file=StringIO())
+        assert train_online(config, [Scored(spread)], groups=PROMPTS, console=screen).steps == 1
+        assert isinstance(screen.file, StringIO)
+        return " ".join(screen.file.getvalue().split())
+
+    plenty = said("grpo")
+    assert "memory, if answers are as long as they may be: weights" in plenty
+    assert "sampling" in plenty
+    assert "may not fit" not in plenty
+
+    class Little:
+        available = 1000
+        total = 1000
+
+    monkeypatch.setattr("accord.train.memory.psutil.virtual_memory", Little)
+    with_critic = said("ppo")
+    assert "warning: it may not fit into memory; try --max-tokens, --lora-r 16" in with_critic
 
 
 @pytest.mark.parametrize("method", ["grpo", "rloo", "ppo", "dpo", "kto"])

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from accord.chat.types import Chat, Progress, Reply, Request, Streaming
+from accord.chat.usage import Usage
 from accord.policy.reference import cache_directory
 
 PART = 64
@@ -40,6 +41,11 @@ class CachedChat:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._connect() as database:
             database.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply BLOB NOT NULL)")
+
+    @property
+    def usage(self) -> Usage:
+        """All of it."""
+        return Usage(self.asked, self.known, *self.tokens)
 
     @property
     def identity(self) -> str:

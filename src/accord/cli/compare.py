@@ -83,7 +83,7 @@ def compare(
         temperature=temperature,
         opening=how.opening(),
         cache=how.kept(),
-        prices=(how.price_in, how.price_out),
+        prices=how.prices(),
         console=screen,
     ) as (who, told):
         compared = compare_sources(

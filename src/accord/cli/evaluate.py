@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accord.cli.models import Models
 from accord.cli.parameters import Several, Switch
 from accord.cli.terminal import console
 from accord.errors import ConfigError
-from accord.train.config import ChatMode, Dtype
+
+_HOW = Models()
 
 
 def evaluate(
@@ -21,15 +23,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     list_: Switch = False,
-    parallel: int = 16,
-    timeout: float = 600.0,
-    retries: int = 5,
-    key_env: str | None = None,
-    cache: str | None = None,
-    dtype: Dtype = "fp32",
-    device: str | None = None,
-    chat: ChatMode = "auto",
-    trust_remote_code: Switch = False,
+    how: Models = _HOW,
 ) -> int:
     """Measure a model on suites: every number with its 95% interval, beside what degenerate models get.
 
@@ -49,15 +43,7 @@ def evaluate(
         limit: measure at most so many items of each suite, drawn at random by whole clusters.
         seed: of that draw.
         list_: show the suites, what they need and what they read.
-        parallel: requests to a server under way at a time.
-        timeout: seconds without a byte of a server's answer.
-        retries: attempts after one that failed.
-        key_env: environment variable with the key that a server wants.
-        cache: SQLite file of a model's answers; default in Accord's cache directory.
-        dtype: compute precision of a model in this process.
-        device: torch device; default CUDA if there is one, else the CPU.
-        chat: wrap plain-text prompts as a user turn of the model's chat template.
-        trust_remote_code: run code that comes with the model. Off unless you trust its author.
+        how: how the model and the judge are opened.
     """
     from accord.recipes.evaluate_table import render, suites_list
 
@@ -71,14 +57,12 @@ def evaluate(
     if not suite:
         raise ConfigError("required, and not given", where="--suite", mend="accord evaluate --list shows the suites.")
     from accord.chat.cached import CachedChat
-    from accord.chat.spec import Opening
     from accord.evaluate.subjects import open_subject
     from accord.recipes.evaluate import evaluate as measured
     from accord.recipes.evaluate import open_judge, tasks_of
     from accord.record.measurement import Measurement
 
-    opening = Opening(dtype, device, chat, trust_remote_code, parallel, timeout, retries, key_env)
-    kept = None if cache is None else Path(cache)
+    opening, kept = how.opening(), how.kept()
     scorer = None if judge is None else open_judge(judge, opening=opening, cache=kept)
     tasks = tasks_of(suite, data=data, judge=scorer, limit=limit, seed=seed)
     subject = open_subject(model, opening=opening, reference=reference, cache=kept)
@@ -92,5 +76,5 @@ def evaluate(
     measured(tasks, subject, out=out, console=screen, done=show)
     for who, asked in (("model", subject.chat), ("judge", scorer)):
         if isinstance(asked, CachedChat) and asked.asked + asked.known:
-            screen.print(f"{who}: {asked.asked:,} asked, {asked.known:,} known", soft_wrap=True)
+            screen.print(f"{who}: {asked.usage.told(how.prices())}", soft_wrap=True)
     return 0

@@ -68,7 +68,7 @@ def judge(
     from accord.data import read
     from accord.feedback.judge.principles import read_principles
     from accord.feedback.judge.spec import parse_judge
-    from accord.recipes.judge import cost_of, judge_groups, write_judged
+    from accord.recipes.judge import judge_groups, write_judged
     from accord.recipes.judge_table import render
 
     standards = () if principles is None else read_principles(principles)
@@ -94,19 +94,13 @@ def judge(
         seed=seed,
         own=own,
         labelled=labelled,
-        cost=lambda: cost_of(asked, how.price_in, how.price_out),
+        cost=lambda: None if asked is None else asked.usage.cost(how.prices()),
         console=screen,
     )
     for part in render(judged, whole=audit):
         screen.print(part, soft_wrap=True)
     if asked is not None:
-        spent = cost_of(asked, how.price_in, how.price_out)
-        said = "" if spent is None else f", cost {spent:.2f}"
-        read_, written = asked.tokens
-        screen.print(
-            f"{asked.asked:,} asked, {asked.known:,} known; {read_:,} tokens read, {written:,} written{said}",
-            soft_wrap=True,
-        )
+        screen.print(asked.usage.told(how.prices()), soft_wrap=True)
     if out is not None:
         for path, what in write_judged(out, judged):
             screen.print(f"{what}: {path}", soft_wrap=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from accord.chat.spec import Opening
+    from accord.chat.usage import Prices
     from accord.recipes.constitution_cast import Cast
     from accord.record import Group
 
@@ -76,17 +77,17 @@ class Models:
 
         return Cast(self.opening(), self.kept())
 
+    def prices(self) -> Prices:
+        """Of a million tokens read, and written."""
+        return self.price_in, self.price_out
+
     def cost(self, cast: Cast) -> float | None:
         """What their answers have cost so far; `None` without prices."""
-        return cast.cost(self.price_in, self.price_out)
+        return cast.usage.cost(self.prices())
 
     def tell(self, cast: Cast, screen: Console) -> None:
         """A line on what was asked and what it cost."""
-        (asked, known), (read, written), cost = cast.requests, cast.tokens, self.cost(cast)
-        said = "" if cost is None else f", cost {cost:.2f}"
-        screen.print(
-            f"{asked:,} asked, {known:,} known; {read:,} tokens read, {written:,} written{said}", soft_wrap=True
-        )
+        screen.print(cast.usage.told(self.prices()), soft_wrap=True)
 
 
 @Parameter(name="*")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from accord.chat.cached import CachedChat
 from accord.chat.spec import Opening, open_chat
+from accord.chat.usage import Usage
 from accord.errors import ConfigError
 from accord.feedback.constitution.constitution import Constitution
 from accord.feedback.constitution.critics import Critic
@@ -112,23 +113,9 @@ class Cast:
         return ConstitutionJudge(constitution, critics, form, aggregate=panel.rules.aggregate)
 
     @property
-    def tokens(self) -> tuple[int, int]:
-        """Read and written by all of them."""
-        read, written = (sum(chat.tokens[side] for chat in self.chats.values()) for side in (0, 1))
-        return read, written
-
-    @property
-    def requests(self) -> tuple[int, int]:
-        """Asked, and answered from memory."""
-        chats = self.chats.values()
-        return sum(chat.asked for chat in chats), sum(chat.known for chat in chats)
-
-    def cost(self, price_in: float | None, price_out: float | None) -> float | None:
-        """What their answers have cost so far, from prices for a million tokens; `None` without prices."""
-        if price_in is None and price_out is None:
-            return None
-        read, written = self.tokens
-        return (read * (price_in or 0.0) + written * (price_out or 0.0)) / 1e6
+    def usage(self) -> Usage:
+        """What all of them were asked."""
+        return sum((chat.usage for chat in self.chats.values()), Usage())
 
 
 def require_principles(judge: str, template: str) -> None:

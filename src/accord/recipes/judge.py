@@ -16,7 +16,6 @@ import numpy as np
 from msgspec.structs import replace
 from rich.console import Console
 
-from accord.chat.cached import CachedChat
 from accord.chat.types import Progress as Told
 from accord.errors import DataError
 from accord.feedback.calibration import fitted_temperature
@@ -101,14 +100,6 @@ def judge_groups(
     if scores:
         written = [_with_scores(group, place, judge.name, scores) for place, group in enumerate(written)]
     return Judged(written, found, temperature)
-
-
-def cost_of(chat: CachedChat | None, price_in: float | None, price_out: float | None) -> float | None:
-    """What a model's answers have cost so far, from prices for a million tokens; `None` without prices."""
-    if chat is None or (price_in is None and price_out is None):
-        return None
-    read, written = chat.tokens
-    return (read * (price_in or 0.0) + written * (price_out or 0.0)) / 1e6
 
 
 def write_judged(out: str | Path, judged: Judged) -> list[tuple[Path, str]]:

@@ -10,13 +10,13 @@ from rich.console import Console
 
 from accord.chat.spec import Opening
 from accord.chat.types import Progress
+from accord.chat.usage import Prices
 from accord.feedback.judge.pair import PairJudge
 from accord.feedback.judge.pointwise import PointwiseJudge
 from accord.feedback.judge.principles import read_principles
 from accord.feedback.judge.reward_judge import RewardJudge
 from accord.feedback.judge.spec import parse_judge
 from accord.recipes.asking import asking
-from accord.recipes.judge import cost_of
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def open_judge(
     temperature: float,
     opening: Opening,
     cache: Path | None,
-    prices: tuple[float | None, float | None],
+    prices: Prices,
     console: Console,
 ) -> Iterator[tuple[PairJudge, Progress]]:
     """The judge of pairs that a command line names, and what tells its progress.
@@ -41,14 +41,8 @@ def open_judge(
     judge, asked = parse_judge(
         spec, template=template, principles=standards, temperature=temperature, opening=opening, cache=cache
     )
-    with asking(console, lambda: cost_of(asked, *prices)) as told:
+    with asking(console, lambda: None if asked is None else asked.usage.cost(prices)) as told:
         pairwise = RewardJudge(judge) if isinstance(judge, PointwiseJudge) else judge
         yield pairwise, lambda done, total: told("judging", done, total)
     if asked is not None:
-        read_, written = asked.tokens
-        spent = cost_of(asked, *prices)
-        said = "" if spent is None else f", cost {spent:.2f}"
-        console.print(
-            f"{asked.asked:,} asked, {asked.known:,} known; {read_:,} tokens read, {written:,} written{said}",
-            soft_wrap=True,
-        )
+        console.print(asked.usage.told(prices), soft_wrap=True)

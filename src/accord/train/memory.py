@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
@@ -75,6 +75,11 @@ class MemoryEstimate:
         """What training will add to what is already in use."""
         micro_batch = self.gathered + self.activations + self.logits
         return self.gradients + self.optimizer + max(micro_batch, self.sampling)
+
+    def beside(self, other: MemoryEstimate) -> MemoryEstimate:
+        """With another network in the same steps that has no output head of its own, such as a critic."""
+        parts = ("weights", "gradients", "optimizer", "gathered", "activations")
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in parts})
 
     def listed(self) -> str:
         """Each purpose with its size."""
@@ -184,7 +189,7 @@ def _available(device: torch.device) -> int:
 
 
 def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, longest: int) -> None:
-    """Refuse to start when the estimate exceeds what is free, and name the ways out.
+    """Refuse to start when the estimate exceeds what is free.
 
     Args:
         estimate: what training will take.
@@ -195,8 +200,13 @@ def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool,
     Raises:
         ConfigError: too little memory; names the switches that save memory.
     """
-    if estimate.to_come <= estimate.available:
-        return
+    if estimate.to_come > estimate.available:
+        ways = ways_out(estimate, lora=lora, checkpointing=checkpointing, longest=longest)
+        raise ConfigError(f"this training does not fit into memory: {estimate}", mend=f"Try {ways}.")
+
+
+def ways_out(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool, longest: int) -> str:
+    """What would save memory, of what `require_memory` is given."""
     ways = []
     if not lora:
         ways.append("--lora-r 16 (trains small adapters instead of all weights)")
@@ -207,7 +217,7 @@ def require_memory(estimate: MemoryEstimate, *, lora: bool, checkpointing: bool,
     if not checkpointing:
         ways.append("--gradient-checkpointing (a third more time)")
     ways.append("a smaller model")
-    raise ConfigError(f"this training does not fit into memory: {estimate}", mend=f"Try {', or '.join(ways)}.")
+    return ", or ".join(ways)
 
 
 def format_bytes(size: int) -> str:

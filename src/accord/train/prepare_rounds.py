@@ -22,6 +22,8 @@ from accord.policy.heads import RewardHead, find_head
 from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
+from accord.policy.sample import BATCH_TOKENS
+from accord.policy.sharding import is_sharded
 from accord.policy.start import starting_weights
 from accord.record import Encoded, Group
 from accord.train import distributed
@@ -30,6 +32,7 @@ from accord.train.ahead import Ahead, Elsewhere
 from accord.train.config import TrainConfig
 from accord.train.directory import RunDirectory
 from accord.train.measure import Measurement, measure_rewards
+from accord.train.memory import MemoryEstimate, estimate_memory, ways_out
 from accord.train.models import OTHER_VOCABULARY, load, load_teachers, moving_reference
 from accord.train.prepare import MAX_HELD_OUT, Run, resolved
 from accord.train.progress import Display
@@ -95,6 +98,7 @@ def prepare_rounds(
         )
     apart = bool(config.ahead) or isinstance(actor, Elsewhere)
     display.say(f"log-probs: {policy.engine.note}")
+    _tell_memory(config, task, training, display, samples=not isinstance(actor, Elsewhere))
     examined: list[Group] = []
 
     def measure() -> Measurement:
@@ -186,6 +190,39 @@ def _prompts(
     parts = [[training.groups[place] for place in of_part] for of_part in (kept, held_out)]
     tokens = [training.tokens[place] for place in kept]
     return Prompts(parts[0], tokens, training.report), parts[1]
+
+
+def _tell_memory(config: TrainConfig, task: Task, prompts: Prompts, display: Display, *, samples: bool) -> None:
+    """Say what a round takes in which all answers are as long as they may be, and warn if that is too much.
+
+    They seldom are, so nothing is refused.
+    """
+    assert config.n is not None
+    policy, network = task.policy, None if task.critic is None else task.critic.network
+    processes = distributed.world_size() if is_sharded(policy.model) else 1
+    prompt = max(map(len, prompts.tokens), default=0)
+    longest = policy.cost(config.n, prompt + config.max_tokens, prompt + config.n * config.max_tokens)
+    groups = -(-config.prompts // distributed.world_size())
+
+    def estimated(one: Policy, sampled: int) -> MemoryEstimate:
+        return estimate_memory(
+            one.model,
+            dtype=one.dtype,
+            processes=processes,
+            tokens=max(longest, min(config.micro_batch_tokens, groups * longest)),
+            checkpointing=config.gradient_checkpointing,
+            sampled=sampled,
+        )
+
+    drawn = min(BATCH_TOKENS, groups * config.n * (prompt + config.max_tokens)) if samples else 0
+    estimate = estimated(policy, drawn)
+    if network is not None:
+        estimate = estimate.beside(estimated(network, 0))
+    display.say(f"memory, if answers are as long as they may be: {estimate}")
+    if estimate.to_come > estimate.available:
+        lora, again = config.lora_r > 0, config.gradient_checkpointing
+        ways = ways_out(estimate, lora=lora, checkpointing=again, longest=longest)
+        display.say(f"warning: it may not fit into memory; try --max-tokens, {ways}")
 
 
 def _kept(config: TrainConfig, policy: Policy, needs: set[str]) -> list[Encoded]:
