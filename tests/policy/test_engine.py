@@ -403,6 +403,23 @@ def test_another_thread_sees_the_last_layer_as_it_was(load: Callable[..., Policy
         torch.testing.assert_close(other.submit(logits).result(), expected, atol=1e-6, rtol=0)
 
 
+def test_another_thread_may_ask_for_something_else(load: Callable[..., Policy]) -> None:
+    policy = load("qwen3")
+    rows = policy.rows(RAGGED)
+    assert rows.layout is not None
+
+    def scored() -> Tensor:
+        with torch.no_grad():
+            return policy.logprobs(RAGGED)
+
+    expected = scored()
+    with (
+        shared_prompts(policy.model, rows.layout, Asked.of(rows.layout.segments, rows.place[:3])),
+        ThreadPoolExecutor(1) as other,
+    ):
+        torch.testing.assert_close(other.submit(scored).result(), expected, atol=1e-6, rtol=0)
+
+
 class TwoPaths(nn.Module):
     """Changes what a layer's attention gives by something that depends on the place in the row."""
 

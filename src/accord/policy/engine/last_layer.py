@@ -125,7 +125,10 @@ def _forward(layer: nn.Module, own: Callable[..., Any], *arguments: Any, **named
     if asked is None:
         return own(*arguments, **named)
     rows = partial(_at, length=len(asked.computed) + len(asked.others))
-    token = _running.set(LastAttention(asked))
+    token, asking = (
+        _running.set(LastAttention(asked)),
+        _asked.set(None),
+    )  # its own forward pass may be another's of these
     try:
         with _not_checkpointed(layer):
             with suppress(KeysTakenError):
@@ -133,6 +136,7 @@ def _forward(layer: nn.Module, own: Callable[..., Any], *arguments: Any, **named
             return own(*rows(arguments, asked.computed), **rows(named, asked.computed))
     finally:
         _running.reset(token)
+        _asked.reset(asking)
 
 
 @contextmanager
