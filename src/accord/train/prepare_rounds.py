@@ -19,7 +19,6 @@ from accord.objectives.vocabulary import signature_of
 from accord.policy.blend import require_same_vocabulary
 from accord.policy.critic import VALUES, Critic
 from accord.policy.heads import RewardHead, find_head
-from accord.policy.load import load_policy
 from accord.policy.moving import MovingReference
 from accord.policy.policy import Policy
 from accord.policy.sample import BATCH_TOKENS
@@ -240,19 +239,7 @@ def _critic(config: TrainConfig, names: tuple[str, ...]) -> Critic | None:
     if not names:
         return None
     source = config.critic or config.model
-    network = load_policy(
-        source,
-        dtype=config.dtype,
-        device=config.device,
-        lora_r=config.lora_r,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        chat=config.chat,
-        seed=config.seed,
-        gradient_checkpointing=config.gradient_checkpointing,
-        shard=distributed.shards(config),
-        trust_remote_code=config.trust_remote_code,
-    )
+    network = load(msgspec.structs.replace(config, model=source, compile=False), reward=False)
     saved = find_head(network.model, source)
     return Critic.on(network, names, start=saved if isinstance(saved, RewardHead) else None)
 
